@@ -1,0 +1,2 @@
+noinst_LTLIBRARIES += core/graph/libgraph.la
+core_graph_libgraph_la_SOURCES =

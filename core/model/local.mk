@@ -1,0 +1,2 @@
+noinst_LTLIBRARIES += core/model/libmodel.la
+core_model_libmodel_la_SOURCES =

@@ -1,0 +1,46 @@
+/* core/model/model.h - an opened checkpoint: shape, tensors, roles, and where its text files are.
+ *
+ * The official directory: config.json, model.safetensors.index.json (or one model.safetensors), shards; optionally
+ * tokenizer.json, generation_config.json, and an encoding file with the fixed chat passages. */
+#ifndef CORE_MODEL_MODEL_H
+#define CORE_MODEL_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "core/model/roles.h"
+
+struct model;
+struct tokenizer;
+struct chat_passages;
+
+enum model_open_flags {
+    MODEL_HEADERS_ONLY = 1, /* maps no weight bytes: roles have shapes and NULL data; for inspect and plan */
+};
+
+/* Errors: EIO, EFORMAT, EUNSUPPORTED (another architecture), EMEMORY; each names file, field or tensor.
+ * Owner: the caller; model_close.  Thread: the model is read-only once open. */
+int model_open(const char *path, unsigned flags, struct model **ret_model, struct hearth_error *err);
+void model_close(struct model *model); /* NULL allowed */
+
+const char *model_name(const struct model *model); /* the folder's name */
+const char *model_path(const struct model *model);
+const struct model_shape *model_shape(const struct model *model);
+const struct model_roles *model_roles(const struct model *model);
+/* All tensors of all shards, in file order. */
+const struct tensor *model_tensors(const struct model *model, size_t *ret_n);
+/* Tells one checkpoint from another: a digest of config.json and all shard headers; 32 bytes. */
+const unsigned char *model_identity(const struct model *model);
+/* NULL if the checkpoint has no tokenizer.json. */
+const struct tokenizer *model_tokenizer(const struct model *model);
+/* Never NULL; passages the checkpoint lacks are empty. */
+const struct chat_passages *model_passages(const struct model *model);
+
+/* Stored bytes of the main model; of them, those read for one token at short context (experts_per_token of n_experts). */
+uint64_t model_weight_bytes(const struct model *model);
+uint64_t model_active_bytes(const struct model *model);
+
+/* The report behind `hearth inspect` (JSON). */
+int model_inspect(const struct model *model, char **ret_json, struct hearth_error *err);
+
+#endif

@@ -1,0 +1,2 @@
+noinst_LTLIBRARIES += core/sampler/libsampler.la
+core_sampler_libsampler_la_SOURCES =

@@ -1,0 +1,2 @@
+noinst_LTLIBRARIES += core/session/libsession.la
+core_session_libsession_la_SOURCES =

@@ -1,0 +1,2 @@
+noinst_LTLIBRARIES += core/weights/libweights.la
+core_weights_libweights_la_SOURCES =

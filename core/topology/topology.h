@@ -3,6 +3,7 @@
 #ifndef CORE_TOPOLOGY_TOPOLOGY_H
 #define CORE_TOPOLOGY_TOPOLOGY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <hearth/status.h>

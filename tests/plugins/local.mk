@@ -1,1 +1,60 @@
 # files of this room
+
+if HAVE_CHECK
+# One source, compiled once for each way a plugin can be right or wrong.
+FAKE_LDFLAGS = $(PLUGIN_LDFLAGS) -rpath $(abs_builddir)/tests/plugins
+
+check_LTLIBRARIES += tests/plugins/hearth-fake.la
+tests_plugins_hearth_fake_la_SOURCES = tests/plugins/fake.c
+tests_plugins_hearth_fake_la_LDFLAGS = $(FAKE_LDFLAGS)
+tests_plugins_hearth_fake_la_CPPFLAGS = $(AM_CPPFLAGS) -DFAKE_SYMBOL=hearth_plugin_fake -DFAKE_NAME='"fake"' \
+	-DFAKE_ABI='HEARTH_PLUGIN_ABI' -DFAKE_SIZE='sizeof(struct hearth_plugin)'
+
+check_LTLIBRARIES += tests/plugins/hearth-fake-newer.la
+tests_plugins_hearth_fake_newer_la_SOURCES = tests/plugins/fake.c
+tests_plugins_hearth_fake_newer_la_LDFLAGS = $(FAKE_LDFLAGS)
+tests_plugins_hearth_fake_newer_la_CPPFLAGS = $(AM_CPPFLAGS) -DFAKE_SYMBOL=hearth_plugin_fake_newer -DFAKE_NAME='"fake-newer"' \
+	-DFAKE_ABI='(HEARTH_PLUGIN_ABI+7)' -DFAKE_SIZE='sizeof(struct fake_table)'
+
+check_LTLIBRARIES += tests/plugins/hearth-fake-major.la
+tests_plugins_hearth_fake_major_la_SOURCES = tests/plugins/fake.c
+tests_plugins_hearth_fake_major_la_LDFLAGS = $(FAKE_LDFLAGS)
+tests_plugins_hearth_fake_major_la_CPPFLAGS = $(AM_CPPFLAGS) -DFAKE_SYMBOL=hearth_plugin_fake_major -DFAKE_NAME='"fake-major"' \
+	-DFAKE_ABI='(2u<<16)' -DFAKE_SIZE='sizeof(struct hearth_plugin)'
+
+check_LTLIBRARIES += tests/plugins/hearth-fake-short.la
+tests_plugins_hearth_fake_short_la_SOURCES = tests/plugins/fake.c
+tests_plugins_hearth_fake_short_la_LDFLAGS = $(FAKE_LDFLAGS)
+tests_plugins_hearth_fake_short_la_CPPFLAGS = $(AM_CPPFLAGS) -DFAKE_SYMBOL=hearth_plugin_fake_short -DFAKE_NAME='"fake-short"' \
+	-DFAKE_ABI='HEARTH_PLUGIN_ABI' -DFAKE_SIZE='64'
+
+check_LTLIBRARIES += tests/plugins/hearth-fake-misnamed.la
+tests_plugins_hearth_fake_misnamed_la_SOURCES = tests/plugins/fake.c
+tests_plugins_hearth_fake_misnamed_la_LDFLAGS = $(FAKE_LDFLAGS)
+tests_plugins_hearth_fake_misnamed_la_CPPFLAGS = $(AM_CPPFLAGS) -DFAKE_SYMBOL=hearth_plugin_fake_misnamed -DFAKE_NAME='"other"' \
+	-DFAKE_ABI='HEARTH_PLUGIN_ABI' -DFAKE_SIZE='sizeof(struct hearth_plugin)'
+
+check_LTLIBRARIES += tests/plugins/hearth-fake-silent.la
+tests_plugins_hearth_fake_silent_la_SOURCES = tests/plugins/fake.c
+tests_plugins_hearth_fake_silent_la_LDFLAGS = $(FAKE_LDFLAGS)
+tests_plugins_hearth_fake_silent_la_CPPFLAGS = $(AM_CPPFLAGS) -DFAKE_SYMBOL=hearth_plugin_fake_quiet -DFAKE_NAME='"fake-silent"' \
+	-DFAKE_ABI='HEARTH_PLUGIN_ABI' -DFAKE_SIZE='sizeof(struct hearth_plugin)'
+
+check_LTLIBRARIES += tests/plugins/hearth-fake-lame.la
+tests_plugins_hearth_fake_lame_la_SOURCES = tests/plugins/fake.c
+tests_plugins_hearth_fake_lame_la_LDFLAGS = $(FAKE_LDFLAGS)
+tests_plugins_hearth_fake_lame_la_CPPFLAGS = $(AM_CPPFLAGS) -DFAKE_NO_SUBMIT -DFAKE_SYMBOL=hearth_plugin_fake_lame -DFAKE_NAME='"fake-lame"' \
+	-DFAKE_ABI='HEARTH_PLUGIN_ABI' -DFAKE_SIZE='sizeof(struct hearth_plugin)'
+
+check_PROGRAMS += tests/plugins/loader_test
+TESTS += tests/plugins/loader_test
+tests_plugins_loader_test_SOURCES = tests/plugins/loader_test.c
+tests_plugins_loader_test_CPPFLAGS = $(AM_CPPFLAGS) -DFAKE_FOLDER='"$(abs_builddir)/tests/plugins/.libs"'
+tests_plugins_loader_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_plugins_loader_test_LDADD = core/plugin/libplugin.la core/config/libconfig.la core/base/libbase.la $(CHECK_LIBS)
+EXTRA_tests_plugins_loader_test_DEPENDENCIES = tests/plugins/.libs/hearth-fake-garbage.so
+
+tests/plugins/.libs/hearth-fake-garbage.so: tests/plugins/hearth-fake.la
+	$(AM_V_GEN)echo 'not an ELF file' >$@
+MOSTLYCLEANFILES += tests/plugins/.libs/hearth-fake-garbage.so
+endif

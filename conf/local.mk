@@ -1,1 +1,7 @@
-# files of this room
+confdir = $(docdir)/conf
+dist_conf_DATA = conf/README.md conf/hearth.yaml
+confmachinesdir = $(docdir)/conf/machines
+dist_confmachines_DATA = \
+	conf/machines/laptop.yaml \
+	conf/machines/server.yaml \
+	conf/machines/workstation.yaml

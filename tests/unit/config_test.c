@@ -196,6 +196,40 @@ START_TEST(every_key_has_its_words)
 }
 END_TEST
 
+START_TEST(shipped_examples_load)
+{
+    static const char *const names[] = {"hearth.yaml", "machines/laptop.yaml", "machines/workstation.yaml",
+                                        "machines/server.yaml"};
+    char path[1024];
+    snprintf(path, sizeof path, "%s/conf/%s", SOURCE_FOLDER, names[_i]);
+    ck_assert_msg(hearth_config_load(config, path, &err) == HEARTH_OK, "%s", err.text);
+}
+END_TEST
+
+/* conf/hearth.yaml promises every key at its default. */
+START_TEST(shipped_reference_is_complete)
+{
+    char *yaml = calloc(1, 1 << 16), key[80];
+    FILE *file = fopen(SOURCE_FOLDER "/conf/hearth.yaml", "r");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_uint_gt(fread(yaml, 1, (1 << 16) - 1, file), 0);
+    fclose(file);
+    for (size_t i = 0; i < CONFIG_N_KEYS; i++) {
+        snprintf(key, sizeof key, "\n  %s:", strchr(config_keys[i].name, '.') + 1);
+        ck_assert_msg(strstr(yaml, key) != NULL, "%s", config_keys[i].name);
+    }
+    free(yaml);
+    ck_assert_int_eq(hearth_config_load(config, SOURCE_FOLDER "/conf/hearth.yaml", &err), HEARTH_OK);
+    for (size_t i = 0; i < CONFIG_N_KEYS; i++) {
+        const char *fallback = config_keys[i].fallback;
+        if (fallback) {
+            ck_assert_msg(strcmp(hearth_config_get(config, config_keys[i].name), fallback) == 0, "%s",
+                          config_keys[i].name);
+        }
+    }
+}
+END_TEST
+
 int
 main(void)
 {
@@ -212,6 +246,8 @@ main(void)
     tcase_add_test(tcase, dump_loads_again);
     tcase_add_test(tcase, missing_file_is_named);
     tcase_add_test(tcase, every_key_has_its_words);
+    tcase_add_loop_test(tcase, shipped_examples_load, 0, 4);
+    tcase_add_test(tcase, shipped_reference_is_complete);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

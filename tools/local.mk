@@ -1,1 +1,11 @@
-# files of this room
+TESTS += tools/lint
+EXTRA_DIST += \
+	tools/check-headers \
+	tools/check-ops \
+	tools/check-rooms \
+	tools/check-size \
+	tools/check-style \
+	tools/check-symbols \
+	tools/lint \
+	tools/quickstart \
+	tools/rooms.def

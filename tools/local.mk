@@ -8,4 +8,6 @@ EXTRA_DIST += \
 	tools/check-symbols \
 	tools/lint \
 	tools/quickstart \
-	tools/rooms.def
+	tools/rooms.def \
+	tests/installed/embed.c \
+	tests/installed/run

@@ -1,0 +1,244 @@
+/* admit.c - what each device must hold, homes for the experts, and a refusal before anything is loaded.
+ *
+ * Devices whose memory is the host's share one pool.  Experts fill the home evenly over the layers, for a
+ * token visits every layer; what does not fit goes to the next device that can do expert_ffn.  Which
+ * experts of a layer stay is arbitrary here (the lowest ids): heat is not known to this room yet. */
+#include "core/placement/plan_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "core/base/bytes.h"
+#include "core/base/error.h"
+
+#define GIB 1073741824.0
+
+/* Devices that draw on the same memory. */
+static bool
+same_pool(const struct plan *plan, uint32_t a, uint32_t b)
+{
+    return a == b || (plan->devices[a].is_host && plan->devices[b].is_host);
+}
+
+static uint64_t
+device_bytes(const struct plan *plan, uint32_t device)
+{
+    uint64_t bytes = 0;
+    for (int kind = 0; kind < N_PLAN_BYTES; kind++) {
+        bytes += plan->bytes[device][kind];
+    }
+    return bytes;
+}
+
+static uint64_t
+pool_bytes(const struct plan *plan, uint32_t device)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < plan->n_devices; i++) {
+        bytes += same_pool(plan, i, device) ? device_bytes(plan, i) : 0;
+    }
+    return bytes;
+}
+
+static uint64_t
+pool_state_bytes(const struct plan *plan, uint32_t device, uint64_t n_tokens)
+{
+    uint64_t bytes = 0;
+    for (uint32_t layer = 0; layer < plan->shape->n_layers; layer++) {
+        if (same_pool(plan, plan_state_device(plan, layer), device)) {
+            bytes += state_layer_bytes(plan->shape, layer, &plan->format, n_tokens);
+        }
+    }
+    return bytes;
+}
+
+static enum plan_bytes_kind
+part_kind(enum part part)
+{
+    return part == PART_SHARED ? PLAN_SHARED
+           : part == PART_EMBED || part == PART_HEAD ? PLAN_EMBEDDING : PLAN_ATTENTION;
+}
+
+static void
+count_parts(struct plan *plan, const struct model_roles *roles)
+{
+    const uint32_t n_layers = plan->shape->n_layers;
+    for (uint32_t row = 0; row <= n_layers; row++) {
+        for (int i = 0; i < N_PARTS; i++) {
+            const enum part part = (enum part)i;
+            const struct hearth_matrix *matrices = NULL;
+            const size_t n = part_matrices(roles, n_layers, row, part, &matrices);
+            if (n == 0) {
+                continue;
+            }
+            const uint64_t bytes = matrix_bytes(matrices, n);
+            const uint32_t device = plan_op_device(plan, row, part_facts(part)->op);
+            plan->bytes[device][part_kind(part)] += bytes;
+            /* one token reads one row of the tables that are looked up */
+            const bool is_lookup = part == PART_EMBED || part == PART_HASH_TABLE;
+            plan->active_bytes[device] += is_lookup ? (double)bytes / (double)matrices[0].rows
+                                                    : (double)bytes;
+        }
+    }
+}
+
+static void
+count_state(struct plan *plan)
+{
+    for (uint32_t layer = 0; layer < plan->shape->n_layers; layer++) {
+        plan->bytes[plan_state_device(plan, layer)][PLAN_STATE] +=
+            state_layer_bytes(plan->shape, layer, &plan->format, plan->context_length);
+    }
+}
+
+static void
+measure_experts(struct plan *plan, const struct model_roles *roles)
+{
+    for (uint32_t layer = 0; layer < plan->shape->n_layers; layer++) {
+        for (uint32_t expert = 0; expert < plan->shape->n_experts; expert++) {
+            const uint64_t bytes = matrix_bytes(roles->layers[layer].experts[expert].w, 3);
+            if (bytes > plan->layer_expert_bytes[layer]) {
+                plan->layer_expert_bytes[layer] = bytes;
+            }
+        }
+    }
+}
+
+/* Experts of every layer that still fit device; all of them if its memory is unknown. */
+static uint32_t
+expert_quota(const struct plan *plan, uint32_t device)
+{
+    const uint64_t memory = plan->devices[device].memory_bytes;
+    uint64_t step = 0; /* bytes of one expert more in every layer */
+    for (uint32_t layer = 0; layer < plan->shape->n_layers; layer++) {
+        step += plan->layer_expert_bytes[layer];
+    }
+    if (memory == 0 || step == 0) {
+        return plan->shape->n_experts;
+    }
+    uint64_t used = pool_bytes(plan, device);
+    if (plan->bytes[device][PLAN_ACTIVATIONS] == 0) {
+        used += plan->activation_bytes;
+    }
+    const uint64_t quota = used < memory ? (memory - used) / step : 0;
+    return quota < plan->shape->n_experts ? (uint32_t)quota : plan->shape->n_experts;
+}
+
+/* Experts first .. first+n-1 of every layer. */
+static void
+give_experts(struct plan *plan, uint32_t device, uint32_t first, uint32_t n)
+{
+    const uint32_t n_experts = plan->shape->n_experts;
+    for (uint32_t layer = 0; layer < plan->shape->n_layers; layer++) {
+        memset(&plan->expert_devices[(size_t)layer * n_experts + first], (int)device, n);
+        const uint64_t bytes = n * plan->layer_expert_bytes[layer];
+        plan->bytes[device][PLAN_EXPERTS] += bytes;
+        plan->active_bytes[device] +=
+            (double)bytes * plan->shape->experts_per_token / (double)n_experts;
+    }
+    if (n > 0) {
+        plan->bytes[device][PLAN_ACTIVATIONS] = plan->activation_bytes;
+    }
+}
+
+static void
+place_experts(struct plan *plan)
+{
+    const uint32_t n_experts = plan->shape->n_experts;
+    uint32_t n_placed = 0;
+    uint32_t last = 0;
+    for (uint32_t i = 0; i < plan->n_devices && n_placed < n_experts; i++) {
+        if (!plan->devices[i].supports[HEARTH_OP_EXPERT_FFN]) {
+            continue;
+        }
+        const uint32_t quota = expert_quota(plan, i);
+        const uint32_t n = quota < n_experts - n_placed ? quota : n_experts - n_placed;
+        give_experts(plan, i, n_placed, n);
+        n_placed += n;
+        last = i;
+    }
+    /* what fits nowhere is counted on the last one, which is then refused with the true sum */
+    give_experts(plan, last, n_placed, n_experts - n_placed);
+}
+
+/* The longest context that fits the pool of device, 0 if none does. */
+static uint64_t
+fitting_context(const struct plan *plan, uint32_t device)
+{
+    const uint64_t memory = plan->devices[device].memory_bytes;
+    const uint64_t rest =
+        pool_bytes(plan, device) - pool_state_bytes(plan, device, plan->context_length);
+    uint64_t fits = 0;
+    uint64_t beyond = plan->context_length;
+    while (beyond - fits > 1) {
+        const uint64_t middle = fits + (beyond - fits) / 2;
+        if (rest + pool_state_bytes(plan, device, middle) <= memory) {
+            fits = middle;
+        } else {
+            beyond = middle;
+        }
+    }
+    return fits >= 1024 ? fits / 1024 * 1024 : fits;
+}
+
+static int
+refuse_memory(const struct plan *plan, uint32_t device, struct hearth_error *err)
+{
+    uint64_t sums[N_PLAN_BYTES] = {0};
+    for (uint32_t i = 0; i < plan->n_devices; i++) {
+        for (int kind = 0; same_pool(plan, i, device) && kind < N_PLAN_BYTES; kind++) {
+            sums[kind] += plan->bytes[i][kind];
+        }
+    }
+    const uint64_t wanted = pool_bytes(plan, device);
+    const uint64_t memory = plan->devices[device].memory_bytes;
+    const uint64_t context = fitting_context(plan, device);
+    char change[96];
+    if (context > 0) {
+        snprintf(change, sizeof change, "context.length %" PRIu64 " would fit", context);
+    } else {
+        snprintf(change, sizeof change, "%.2f GiB more would fit", (double)(wanted - memory) / GIB);
+    }
+    return error_set(err, HEARTH_EMEMORY,
+                     "device %s: %.2f GiB wanted (weights %.2f, a context of %" PRIu64
+                     " tokens %.2f, activations %.2f), %.2f GiB there; %s",
+                     plan->devices[device].name, (double)wanted / GIB,
+                     (double)(sums[PLAN_EMBEDDING] + sums[PLAN_ATTENTION] + sums[PLAN_SHARED] +
+                              sums[PLAN_EXPERTS]) / GIB,
+                     plan->context_length, (double)sums[PLAN_STATE] / GIB,
+                     (double)sums[PLAN_ACTIVATIONS] / GIB, (double)memory / GIB, change);
+}
+
+static void
+count_activations(struct plan *plan)
+{
+    for (uint32_t i = 0; i < plan->n_devices; i++) {
+        if (device_bytes(plan, i) > 0) {
+            plan->bytes[i][PLAN_ACTIVATIONS] = plan->activation_bytes;
+        }
+    }
+    /* operations without weights or state of their own need room for activations too */
+    for (size_t i = 0; i < (size_t)plan->shape->n_layers * HEARTH_N_OPS; i++) {
+        if (i % HEARTH_N_OPS != HEARTH_OP_EXPERT_FFN) {
+            plan->bytes[plan->op_devices[i]][PLAN_ACTIVATIONS] = plan->activation_bytes;
+        }
+    }
+}
+
+int
+plan_admit(struct plan *plan, const struct model_roles *roles, struct hearth_error *err)
+{
+    count_parts(plan, roles);
+    count_state(plan);
+    count_activations(plan);
+    measure_experts(plan, roles);
+    place_experts(plan);
+    for (uint32_t i = 0; i < plan->n_devices; i++) {
+        const uint64_t memory = plan->devices[i].memory_bytes;
+        if (memory > 0 && plan_uses_device(plan, i) && pool_bytes(plan, i) > memory) {
+            return refuse_memory(plan, i, err);
+        }
+    }
+    return HEARTH_OK;
+}

@@ -1,0 +1,212 @@
+/* plan.c - which device does which operation.  admit.c says whether it fits, report.c tells people. */
+#include "core/placement/plan_internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/base/bytes.h"
+#include "core/base/error.h"
+
+#define OP_BIT(name) (UINT32_C(1) << HEARTH_OP_##name)
+
+/* These read and write the KV state of their layer, and state has one home: they move together. */
+#define STATE_OPS (OP_BIT(KV_APPEND) | OP_BIT(COMPRESS) | OP_BIT(INDEX_TOPK) | OP_BIT(ATTENTION))
+
+static const char *const op_names[HEARTH_N_OPS] = {
+#define HEARTH_OP(NAME, name) [HEARTH_OP_##NAME] = #name,
+#include <hearth/ops.def>
+#undef HEARTH_OP
+};
+
+/* The operations of a row, as bits. */
+static uint32_t
+row_ops(const struct model_shape *shape, uint32_t row)
+{
+    if (row == shape->n_layers) {
+        return OP_BIT(EMBED) | OP_BIT(MHC_HEAD) | OP_BIT(LINEAR);
+    }
+    uint32_t ops = OP_BIT(MHC_PRE) | OP_BIT(MHC_POST) | OP_BIT(RMSNORM) | OP_BIT(LINEAR) |
+                   OP_BIT(QUERY_ROPE) | OP_BIT(KV_APPEND) | OP_BIT(ATTENTION) |
+                   OP_BIT(OUTPUT_GROUPS) | OP_BIT(ROUTER) | OP_BIT(EXPERT_FFN) |
+                   OP_BIT(SHARED_FFN) | OP_BIT(MOE_SUM);
+    const enum layer_kind kind = shape_layer_kind(shape, row);
+    if (kind != LAYER_SWA) {
+        ops |= OP_BIT(COMPRESS);
+    }
+    if (kind == LAYER_CSA) {
+        ops |= OP_BIT(INDEX_QUERY) | OP_BIT(INDEX_TOPK);
+    }
+    return ops;
+}
+
+static bool
+device_has(const struct plan_device *device, uint32_t ops)
+{
+    for (uint32_t op = 0; op < HEARTH_N_OPS; op++) {
+        if ((ops >> op & 1u) && !device->supports[op]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The first device that has all of ops; -1: none. */
+static int
+find_device(const struct plan *plan, uint32_t ops)
+{
+    for (uint32_t i = 0; i < plan->n_devices; i++) {
+        if (device_has(&plan->devices[i], ops)) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+static int
+refuse_ops(const struct plan *plan, uint32_t ops, struct hearth_error *err)
+{
+    const struct plan_device *home = &plan->devices[0];
+    const char *missing = "";
+    for (uint32_t op = 0; op < HEARTH_N_OPS; op++) {
+        if ((ops >> op & 1u) && !home->supports[op]) {
+            missing = op_names[op];
+            break;
+        }
+    }
+    return error_set(err, HEARTH_EPLUGIN,
+                     "operation %s in %s numerics wanted: device %s of plugin %s lacks it and no host "
+                     "plugin that has it is loaded (plugins.load)",
+                     missing, plan->numerics == HEARTH_EXACT ? "exact" : "native", home->name,
+                     home->plugin);
+}
+
+static int
+assign_row(struct plan *plan, uint32_t row, struct hearth_error *err)
+{
+    uint8_t *op_devices = &plan->op_devices[(size_t)row * HEARTH_N_OPS];
+    const uint32_t ops = row_ops(plan->shape, row);
+    const uint32_t state_ops = ops & STATE_OPS;
+    for (uint32_t op = 0; op < HEARTH_N_OPS; op++) {
+        if (!(ops >> op & 1u)) {
+            continue;
+        }
+        const uint32_t bit = UINT32_C(1) << op;
+        const uint32_t together = (state_ops & bit) ? state_ops : bit;
+        const int device = find_device(plan, together);
+        if (device < 0) {
+            return refuse_ops(plan, together, err);
+        }
+        op_devices[op] = (uint8_t)device;
+    }
+    return HEARTH_OK;
+}
+
+static int
+plan_alloc(struct plan *plan, struct hearth_error *err)
+{
+    const size_t n_layers = plan->shape->n_layers;
+    plan->op_devices = calloc(n_layers + 1, HEARTH_N_OPS);
+    plan->expert_devices = calloc(n_layers, plan->shape->n_experts);
+    plan->layer_expert_bytes = calloc(n_layers, sizeof *plan->layer_expert_bytes);
+    if (!plan->op_devices || !plan->expert_devices || !plan->layer_expert_bytes) {
+        return error_no_memory(err, "a plan");
+    }
+    return HEARTH_OK;
+}
+
+int
+plan_make(const struct plan_request *request, struct plan **ret_plan, struct hearth_error *err)
+{
+    assert(request->n_devices > 0 && request->n_devices <= PLAN_MAX_DEVICES);
+    struct plan *plan = calloc(1, sizeof *plan);
+    if (!plan) {
+        return error_no_memory(err, "a plan");
+    }
+    plan->shape = request->shape;
+    plan->n_devices = request->n_devices;
+    plan->numerics = request->numerics;
+    plan->format = request->format;
+    plan->context_length = request->context_length;
+    plan->activation_bytes = request->activation_bytes;
+    memcpy(plan->devices, request->devices, request->n_devices * sizeof *request->devices);
+
+    int status = plan_alloc(plan, err);
+    for (uint32_t row = 0; status == HEARTH_OK && row <= plan->shape->n_layers; row++) {
+        status = assign_row(plan, row, err);
+    }
+    if (status == HEARTH_OK) {
+        status = plan_admit(plan, request->roles, err);
+    }
+    if (status < 0) {
+        plan_free(plan);
+        return status;
+    }
+    *ret_plan = plan;
+    return HEARTH_OK;
+}
+
+void
+plan_free(struct plan *plan)
+{
+    if (!plan) {
+        return;
+    }
+    free(plan->op_devices);
+    free(plan->expert_devices);
+    free(plan->layer_expert_bytes);
+    free(plan);
+}
+
+uint32_t
+plan_op_device(const struct plan *plan, uint32_t row, enum hearth_op op)
+{
+    assert(row <= plan->shape->n_layers);
+    return plan->op_devices[(size_t)row * HEARTH_N_OPS + op];
+}
+
+uint32_t
+plan_expert_device(const struct plan *plan, uint32_t layer, uint32_t expert)
+{
+    assert(layer < plan->shape->n_layers && expert < plan->shape->n_experts);
+    return plan->expert_devices[(size_t)layer * plan->shape->n_experts + expert];
+}
+
+uint32_t
+plan_expert_devices(const struct plan *plan, uint32_t layer)
+{
+    uint32_t devices = 0;
+    for (uint32_t expert = 0; expert < plan->shape->n_experts; expert++) {
+        devices |= UINT32_C(1) << plan_expert_device(plan, layer, expert);
+    }
+    return devices;
+}
+
+uint32_t
+plan_state_device(const struct plan *plan, uint32_t layer)
+{
+    return plan_op_device(plan, layer, HEARTH_OP_KV_APPEND);
+}
+
+bool
+plan_uses_device(const struct plan *plan, uint32_t device)
+{
+    return device < plan->n_devices && plan->bytes[device][PLAN_ACTIVATIONS] > 0;
+}
+
+uint64_t
+plan_bytes(const struct plan *plan, uint32_t device, enum plan_bytes_kind kind)
+{
+    assert(device < plan->n_devices);
+    return plan->bytes[device][kind];
+}
+
+uint64_t
+plan_state_bytes(const struct plan *plan)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < plan->n_devices; i++) {
+        bytes += plan->bytes[i][PLAN_STATE];
+    }
+    return bytes;
+}

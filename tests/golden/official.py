@@ -28,7 +28,7 @@ class Exact:
     def identity(self, x, *_):
         return x
 
-    f32 = bf16 = act = kv_sim = rotate = identity
+    f32 = near = bf16 = act = kv_sim = rotate = identity
 
     def dot(self, x, weight):
         return x @ weight.T
@@ -38,16 +38,22 @@ class Exact:
 
 
 class Native:
-    """The roundings of the reference.  accumulate=np.float32 lets sums round as they please: a probe of how much the
-    result depends on the order of summation, never the golden itself."""
+    """The roundings of the reference."""
     name = "native"
 
-    def __init__(self, accumulate=np.float64):
-        self.accumulate = accumulate
+    def __init__(self):
         self.hadamard = {}
 
-    f32 = staticmethod(numfmt.round_f32)
-    bf16 = staticmethod(numfmt.round_bf16)
+    def f32(self, x):
+        """The result of one fp32 operation."""
+        return numfmt.round_f32(x)
+
+    def near(self, x):
+        """The fp32 result of a function or a sum, where another implementation's last bit may differ."""
+        return numfmt.round_f32(x)
+
+    def bf16(self, x):
+        return numfmt.round_bf16(x)
 
     def act(self, x):
         return numfmt.act_quant(x, LINEAR_BLOCK)
@@ -62,18 +68,34 @@ class Native:
         n = x.shape[-1]
         if n not in self.hadamard:
             self.hadamard[n] = numfmt.hadamard_matrix(n)
-        y = self.bf16(self.f32(self.dot(x, self.hadamard[n])) * self.f32(n**-0.5))
+        y = self.bf16(self.dot(x, self.hadamard[n]) * self.f32(n**-0.5))
         return self.bf16(numfmt.fp4_act_quant(y))
 
     def dot(self, x, weight):
-        if self.accumulate is np.float64:
-            return self.f32(x @ weight.T)
-        return (x.astype(np.float32) @ weight.T.astype(np.float32)).astype(np.float64)
+        return self.near(x @ weight.T)
 
     def query_scale(self, q, eps):
         b = self.bf16
-        variance = b(b(b(b(q * q).mean(-1, keepdims=True)) + eps))
-        return b(q * b(1 / np.sqrt(variance)))
+        variance = b(b(self.near(b(q * q).mean(-1, keepdims=True))) + eps)
+        return b(q * b(self.near(1 / np.sqrt(variance))))
+
+
+class Shaken(Native):
+    """Native with sums in plain fp32 in a random order, and with the last bit of every function value and small sum left to
+    chance: what right implementations may differ in.  A prompt whose results stand this comes near no rounding boundary."""
+
+    def __init__(self, rng):
+        super().__init__()
+        self.rng = rng
+
+    def near(self, x):
+        exact = numfmt.round_f32(x)
+        moved = numfmt.round_f32(x * (1 + 2.0**-23 * self.rng.uniform(-1, 1, np.shape(x))))
+        return np.where(exact == x, exact, moved)
+
+    def dot(self, x, weight):
+        order = self.rng.permutation(x.shape[-1])
+        return (x[..., order].astype(np.float32) @ weight.T[order].astype(np.float32)).astype(np.float64)
 
 
 class Probe:
@@ -165,15 +187,15 @@ def sigmoid(x):
 
 
 def softmax(n, x, axis):
-    e = n.f32(np.exp(n.f32(x - x.max(axis, keepdims=True))))
-    return n.f32(e / n.f32(e.sum(axis, keepdims=True)))
+    e = n.near(np.exp(n.f32(x - x.max(axis, keepdims=True))))
+    return n.f32(e / n.near(e.sum(axis, keepdims=True)))
 
 
 def rope(n, x, positions, freqs, inverse=False):
     """Rotates interleaved pairs of the last 2 * len(freqs) elements.  positions broadcasts over x's leading axes; the
     angle is a single fp32 product in either numerics."""
     angle = (np.asarray(positions, np.float32)[..., None] * freqs).astype(np.float64)
-    cos, sin = n.f32(np.cos(angle)), n.f32(np.sin(angle))
+    cos, sin = n.near(np.cos(angle)), n.near(np.sin(angle))
     if inverse:
         sin = -sin
     out = x.copy()
@@ -193,7 +215,7 @@ class Model:
 
     def rmsnorm(self, x, name):
         n = self.n
-        scale = n.f32(1 / np.sqrt(n.f32(n.f32((x * x).mean(-1, keepdims=True)) + self.c.eps)))
+        scale = n.near(1 / np.sqrt(n.f32(n.near((x * x).mean(-1, keepdims=True)) + self.c.eps)))
         return n.bf16(n.f32(self.w[name] * n.f32(x * scale)))
 
     def linear(self, x, name):
@@ -206,14 +228,14 @@ class Model:
     def _mixes(self, streams, fn):
         n = self.n
         flat = streams.reshape(len(streams), -1)
-        rho = n.f32(1 / np.sqrt(n.f32(n.f32((flat * flat).mean(-1, keepdims=True)) + self.c.eps)))
+        rho = n.near(1 / np.sqrt(n.f32(n.near((flat * flat).mean(-1, keepdims=True)) + self.c.eps)))
         return n.f32(n.dot(flat, self.w[fn]) * rho)
 
     def _gate(self, mix, scale, base):
-        return self.n.f32(sigmoid(self.n.f32(self.n.f32(mix * scale) + base)))
+        return self.n.near(sigmoid(self.n.f32(self.n.f32(mix * scale) + base)))
 
     def _collapse(self, pre, streams):
-        return self.n.bf16(self.n.f32(np.einsum("ns,nsd->nd", pre, streams)))
+        return self.n.bf16(self.n.near(np.einsum("ns,nsd->nd", pre, streams)))
 
     def hc_pre(self, streams, prefix):
         """(sublayer input [n][D], post [n][S], comb [n][S][S])"""
@@ -228,15 +250,15 @@ class Model:
     def sinkhorn(self, comb):
         n, eps = self.n, self.c.hc_eps
         comb = n.f32(softmax(n, comb, 2) + eps)
-        comb = n.f32(comb / n.f32(n.f32(comb.sum(1, keepdims=True)) + eps))
+        comb = n.f32(comb / n.f32(n.near(comb.sum(1, keepdims=True)) + eps))
         for _ in range(self.c.n_sinkhorn - 1):
-            comb = n.f32(comb / n.f32(n.f32(comb.sum(2, keepdims=True)) + eps))
-            comb = n.f32(comb / n.f32(n.f32(comb.sum(1, keepdims=True)) + eps))
+            comb = n.f32(comb / n.f32(n.near(comb.sum(2, keepdims=True)) + eps))
+            comb = n.f32(comb / n.f32(n.near(comb.sum(1, keepdims=True)) + eps))
         return comb
 
     def hc_post(self, result, streams, post, comb):
         n = self.n
-        mixed = n.f32(np.einsum("njk,njd->nkd", comb, streams))
+        mixed = n.near(np.einsum("njk,njd->nkd", comb, streams))
         return n.bf16(n.f32(n.f32(post[:, :, None] * result[:, None, :]) + mixed))
 
     def logits(self, streams):
@@ -269,7 +291,7 @@ class Model:
     def pool(self, values, scores):
         """Softmax-weighted mean over the slot axis (the last but one)."""
         n = self.n
-        return n.bf16(n.f32((n.f32(values * softmax(n, scores, -2))).sum(-2)))
+        return n.bf16(n.near((n.f32(values * softmax(n, scores, -2))).sum(-2)))
 
     def finish_entries(self, pooled, prefix, positions, freqs, is_key):
         n = self.n
@@ -288,7 +310,7 @@ class Model:
         """Scores of one query against [n_entries][ID] keys."""
         n = self.n
         dots = np.maximum(n.bf16(n.dot(q, keys)), 0)
-        return n.bf16(n.f32(n.bf16(dots * weights[:, None]).sum(0)))
+        return n.bf16(n.near(n.bf16(dots * weights[:, None]).sum(0)))
 
     def choose(self, scores):
         """The top-k entries; the lower index wins a tie."""
@@ -303,8 +325,8 @@ class Model:
         n = self.n
         z = n.f32(n.dot(q, keys) * n.f32(self.c.head_dim**-0.5))
         top = z.max(-1, keepdims=True)
-        p = n.f32(np.exp(n.f32(z - top)))
-        total = n.f32(n.f32(p.sum(-1, keepdims=True)) + n.f32(np.exp(n.f32(sinks[:, None] - top))))
+        p = n.near(np.exp(n.f32(z - top)))
+        total = n.f32(n.near(p.sum(-1, keepdims=True)) + n.near(np.exp(n.f32(sinks[:, None] - top))))
         return n.bf16(n.f32(n.dot(n.bf16(p), keys.T) / total))
 
     def output(self, o, prefix, positions, freqs):
@@ -318,7 +340,7 @@ class Model:
         """(experts [n][K], weights [n][K])"""
         c, n, prefix = self.c, self.n, f"layers.{layer}.ffn.gate."
         scores = n.dot(x, self.w[prefix + "weight"])
-        scores = n.f32(np.sqrt(n.f32(np.where(scores > 20, scores, np.log1p(np.exp(np.minimum(scores, 20)))))))
+        scores = n.f32(np.sqrt(n.near(np.where(scores > 20, scores, np.log1p(np.exp(np.minimum(scores, 20)))))))
         if layer < c.n_hash:
             chosen = self.w[prefix + "tid2eid"][ids]
         else:
@@ -329,7 +351,7 @@ class Model:
                 ranked = np.take_along_axis(biased, order, -1)
                 self.probe.narrow("route", (ranked[:, c.top_experts - 1] - ranked[:, c.top_experts]).min())
         picked = np.take_along_axis(scores, chosen, -1)
-        return chosen, n.f32(n.f32(picked / n.f32(picked.sum(-1, keepdims=True))) * c.route_scale)
+        return chosen, n.f32(n.f32(picked / n.near(picked.sum(-1, keepdims=True))) * c.route_scale)
 
     def expert(self, x, prefix, weights=None):
         n, limit = self.n, self.c.limit
@@ -337,7 +359,7 @@ class Model:
         if self.probe:
             self.probe.clamp((gate > limit).sum() + (np.abs(up) > limit).sum(), 2 * gate.size)
         gate, up = np.minimum(gate, limit), np.clip(up, -limit, limit)
-        inner = n.f32(n.f32(gate * n.f32(sigmoid(gate))) * up)
+        inner = n.f32(n.f32(gate * n.near(sigmoid(gate))) * up)
         if weights is not None:
             inner = n.f32(inner * weights[:, None])
         return self.linear(n.bf16(inner), prefix + "w2.weight")
@@ -364,8 +386,8 @@ class Model:
 def _group_slots(values, scores, ratio, width):
     """All full groups' slots: [groups][ratio or 2 * ratio][width]; overlap lays the previous group's first half first."""
     n_groups = len(values) // ratio
-    values = values[:n_groups * ratio].reshape(n_groups, ratio, -1)
-    scores = scores[:n_groups * ratio].reshape(n_groups, ratio, -1)
+    values = values[:n_groups * ratio].reshape(n_groups, ratio, values.shape[1])
+    scores = scores[:n_groups * ratio].reshape(n_groups, ratio, scores.shape[1])
     if ratio != 4:
         return values, scores
     old_values = np.zeros((n_groups, ratio, width))
@@ -458,6 +480,16 @@ class Decoder:
 
     def restore(self, saved):
         self.position, self.layers = saved[0], copy.deepcopy(saved[1])
+
+    def state(self):
+        """Everything later tokens depend on, as one vector."""
+        parts = []
+        for layer in self.layers:
+            parts.append(layer.ring.ravel())
+            for compressor in filter(None, (layer.main, layer.keys)):
+                finite = np.where(np.isfinite(compressor.scores), compressor.scores, 0)
+                parts += [compressor.values.ravel(), finite.ravel(), np.array(compressor.entries).ravel()]
+        return np.concatenate(parts)
 
     def step(self, token):
         """Logits [V] after one more token."""

@@ -79,7 +79,8 @@ struct graph_command {
 struct graph {
     struct graph_command *commands;
     size_t n_commands, capacity;
-    bool failed; /* no memory for a command */
+    bool failed;                /* no memory for a command */
+    struct graph_command spare; /* written then, never read */
 };
 
 /* What a step is. */

@@ -5,8 +5,6 @@
 
 #include "core/graph/graph_internal.h"
 
-static struct graph_command spare; /* written when there is no memory, never read */
-
 static bool
 graph_grow(struct graph *graph)
 {
@@ -23,7 +21,7 @@ graph_grow(struct graph *graph)
 struct graph_command *
 graph_append(struct graph *graph, const struct graph_step *step, uint32_t row, enum hearth_op op)
 {
-    struct graph_command *command = &spare;
+    struct graph_command *command = &graph->spare;
     if (graph->n_commands < graph->capacity || graph_grow(graph)) {
         command = &graph->commands[graph->n_commands++];
     } else {

@@ -1,0 +1,56 @@
+/* core/session/session.h - one conversation: its tokens and, per layer, its KV state in device memory.
+ *
+ * State follows the plan: every layer's rings, entries, keys and unfinished groups lie in buffers of the
+ * device that attends there.  Entries and keys grow by doubling up to what max_tokens needs.
+ * This room moves bytes; what they mean is the operations' business.  Thread: one at a time. */
+#ifndef CORE_SESSION_SESSION_H
+#define CORE_SESSION_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/placement/plan.h"
+#include "core/plugin/plugin_set.h"
+
+struct session;
+
+/* What every session of an engine shares.  All of it must outlive the session. */
+struct session_world {
+    const struct model_shape *shape;
+    const struct plan *plan;
+    struct plugin_device *const *devices;
+    const unsigned char *identity; /* 32 bytes: the model's */
+    uint32_t numerics;
+    struct state_format format;
+};
+
+/* Owner: the caller; session_free.  Errors: EMEMORY, device errors. */
+int session_new(const struct session_world *world, uint64_t max_tokens, struct session **ret_session,
+                struct hearth_error *err);
+void session_free(struct session *session); /* NULL allowed */
+int session_fork(const struct session *session, struct session **ret_session,
+                 struct hearth_error *err);
+
+uint64_t session_length(const struct session *session);
+uint64_t session_max_tokens(const struct session *session);
+const int32_t *session_ids(const struct session *session);
+/* False once a step failed midway: the state is then of no known position. */
+bool session_is_sound(const struct session *session);
+
+/* Makes room for n more tokens; nothing of the state changes.  Errors: ECONTEXT, EMEMORY. */
+int session_reserve(struct session *session, uint64_t n, struct hearth_error *err);
+/* The buffer of a state, for a command of that layer. */
+struct hearth_view session_state(const struct session *session, uint32_t layer, enum state_kind kind);
+/* A step over n tokens is done (reserved before), or it failed and the state is lost. */
+void session_advance(struct session *session, const int32_t *ids, uint64_t n);
+void session_spoil(struct session *session);
+
+/* Writes the session to a file that appears whole or not at all.  Errors: EIO. */
+int session_save(const struct session *session, const char *path, struct hearth_error *err);
+/* Errors: EIO, EFORMAT (damaged, or of another model, numerics or version), ECONTEXT (longer than
+ * max_tokens), EMEMORY. */
+int session_load(const struct session_world *world, const char *path, uint64_t max_tokens,
+                 struct session **ret_session, struct hearth_error *err);
+
+#endif

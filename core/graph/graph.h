@@ -79,6 +79,7 @@ struct graph_command {
 struct graph {
     struct graph_command *commands;
     size_t n_commands, capacity;
+    uint32_t n_tokens;          /* of the step, the rows of its tensors */
     bool failed;                /* no memory for a command */
     struct graph_command spare; /* written then, never read */
 };

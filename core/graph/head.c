@@ -18,6 +18,7 @@ graph_build_head(struct graph *graph, const struct graph_step *step, uint32_t fi
     const uint32_t row = shape->n_layers;
     graph->n_commands = 0;
     graph->failed = false;
+    graph->n_tokens = step->n_tokens;
 
     struct graph_command *collapse = graph_append(graph, step, row, HEARTH_OP_MHC_HEAD);
     struct hearth_op_mhc_head *args = &collapse->command.args.mhc_head;

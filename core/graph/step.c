@@ -27,6 +27,7 @@ graph_build_layers(struct graph *graph, const struct graph_step *step, struct he
 {
     graph->n_commands = 0;
     graph->failed = false;
+    graph->n_tokens = step->n_tokens;
     graph_embed(graph, step);
     for (uint32_t layer = 0; layer < step->shape->n_layers; layer++) {
         graph_layer(graph, step, layer);

@@ -9,6 +9,8 @@
  *     32 bytes     SHA-256 of everything before
  *
  * Little-endian.  Rings are stored in order of time, so that a file does not depend on the size of steps. */
+#include <config.h>
+
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>

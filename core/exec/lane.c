@@ -1,0 +1,127 @@
+/* lane.c - one device: submissions, events, and the words for what went wrong there. */
+#include <stdlib.h>
+
+#include <hearth/engine.h>
+
+#include "core/base/error.h"
+#include "core/exec/exec_internal.h"
+
+/* The plugin's sentence with the device's name before it. */
+static int
+lane_error(const struct lane *lane, int status, const struct hearth_error *reason,
+           struct hearth_error *err)
+{
+    error_set(err, status, "device %s: %s", lane->device->info.name,
+              reason->text[0] ? reason->text : hearth_status_name(status));
+    if (err) {
+        err->native = reason->native;
+    }
+    return status;
+}
+
+static int
+lane_grow(void **array, size_t *max, size_t n, size_t element, struct hearth_error *err)
+{
+    if (n < *max) {
+        return HEARTH_OK;
+    }
+    const size_t bigger = *max ? 2 * *max : 64;
+    void *grown = realloc(*array, bigger * element);
+    if (!grown) {
+        return error_no_memory(err, "commands of a device");
+    }
+    *array = grown;
+    *max = bigger;
+    return HEARTH_OK;
+}
+
+int
+lane_append(struct lane *lane, const struct hearth_command *command, struct hearth_error *err)
+{
+    void *pending = lane->pending;
+    const int status =
+        lane_grow(&pending, &lane->max_pending, lane->n_pending, sizeof *lane->pending, err);
+    lane->pending = pending;
+    if (status < 0) {
+        return status;
+    }
+    lane->pending[lane->n_pending++] = *command;
+    return HEARTH_OK;
+}
+
+int
+lane_submit(struct lane *lane, struct hearth_error *err)
+{
+    if (lane->n_pending == 0) {
+        return HEARTH_OK;
+    }
+    void *events = lane->events;
+    int status = lane_grow(&events, &lane->max_events, lane->n_events, sizeof *lane->events, err);
+    lane->events = events;
+    if (status < 0) {
+        return status;
+    }
+    struct hearth_error reason = {0};
+    struct hearth_event *event = NULL;
+    status = lane->device->plugin->submit(lane->device->device, lane->pending, lane->n_pending, NULL,
+                                          0, &event, &reason);
+    lane->n_pending = 0;
+    if (status < 0) {
+        return lane_error(lane, status, &reason, err);
+    }
+    lane->events[lane->n_events++] = event;
+    return HEARTH_OK;
+}
+
+int
+lane_finish(struct lane *lane, struct hearth_error *err)
+{
+    int status = HEARTH_OK;
+    const struct hearth_plugin *plugin = lane->device->plugin;
+    for (size_t i = 0; i < lane->n_events; i++) {
+        struct hearth_error reason = {0};
+        const int end =
+            plugin->event_wait(lane->device->device, lane->events[i], UINT64_MAX, &reason);
+        if (end < 0 && status == HEARTH_OK) {
+            status = lane_error(lane, end, &reason, err);
+        }
+        plugin->event_free(lane->device->device, lane->events[i]);
+    }
+    lane->n_events = 0;
+    return status;
+}
+
+void
+lane_drop(struct lane *lane)
+{
+    lane->n_pending = 0;
+    lane_finish(lane, NULL);
+}
+
+int
+lane_read(struct lane *lane, void *dst, enum tensor_id tensor, uint64_t size,
+          struct hearth_error *err)
+{
+    struct hearth_error reason = {0};
+    const struct hearth_view view = {lane->tensors[tensor], 0};
+    int status = lane_submit(lane, err);
+    if (status < 0) {
+        return status;
+    }
+    status = lane->device->plugin->buffer_read(lane->device->device, dst, view, size, NULL, &reason);
+    return status < 0 ? lane_error(lane, status, &reason, err) : HEARTH_OK;
+}
+
+int
+lane_write(struct lane *lane, enum tensor_id tensor, const void *src, uint64_t size,
+           struct hearth_error *err)
+{
+    struct hearth_error reason = {0};
+    const struct hearth_view view = {lane->tensors[tensor], 0};
+    int status = lane_submit(lane, err); /* what still reads the old contents goes first */
+    if (status < 0) {
+        return status;
+    }
+    status = lane->device->plugin->buffer_write(lane->device->device, view, src, size, NULL, &reason);
+    return status < 0 ? lane_error(lane, status, &reason, err) : HEARTH_OK;
+}

@@ -1,7 +1,22 @@
 noinst_LTLIBRARIES += core/model/libmodel.la
-core_model_libmodel_la_SOURCES =
-core_model_libmodel_la_CFLAGS = $(AM_CFLAGS) $(JSONC_CFLAGS) $(PCRE2_CFLAGS)
-core_model_libmodel_la_LIBADD = $(PCRE2_LIBS)
+core_model_libmodel_la_CFLAGS = $(AM_CFLAGS) $(JSONC_CFLAGS) $(LIBMD_CFLAGS) $(PCRE2_CFLAGS)
+core_model_libmodel_la_LIBADD = $(JSONC_LIBS) $(LIBMD_LIBS) $(PCRE2_LIBS)
+
+# the checkpoint
+core_model_libmodel_la_SOURCES = \
+	core/model/inspect.c \
+	core/model/layout.c core/model/layout.h \
+	core/model/mapped_file.c core/model/mapped_file.h \
+	core/model/model.h \
+	core/model/open.c \
+	core/model/roles.c core/model/roles.h \
+	core/model/safetensors.c core/model/safetensors.h \
+	core/model/shape.c core/model/shape.h \
+	core/model/shards.c core/model/shards.h \
+	core/model/sizes.c core/model/sizes.h \
+	core/model/tensor.c core/model/tensor.h \
+	core/model/values.c core/model/values.h \
+	core/model/yarn.c
 
 # the tokenizer
 core_model_libmodel_la_SOURCES += \
@@ -32,5 +47,3 @@ core_model_libmodel_la_SOURCES += \
 	core/model/chat_python.c \
 	core/model/chat_stream.c \
 	core/model/chat_value.c
-core_model_libmodel_la_CFLAGS += $(LIBMD_CFLAGS)
-core_model_libmodel_la_LIBADD += $(LIBMD_LIBS)

@@ -15,7 +15,7 @@ struct tokenizer;
 struct chat_passages;
 
 enum model_open_flags {
-    MODEL_HEADERS_ONLY = 1, /* maps no weight bytes: roles have shapes and NULL data; for inspect and plan */
+    MODEL_HEADERS_ONLY = 1, /* keeps no weight bytes mapped, reads no text files: roles have shapes and NULL data; for inspect and plan */
 };
 
 /* Errors: EIO, EFORMAT, EUNSUPPORTED (another architecture), EMEMORY; each names file, field or tensor.
@@ -29,12 +29,16 @@ const struct model_shape *model_shape(const struct model *model);
 const struct model_roles *model_roles(const struct model *model);
 /* All tensors of all shards, in file order. */
 const struct tensor *model_tensors(const struct model *model, size_t *ret_n);
-/* Tells one checkpoint from another: a digest of config.json and all shard headers; 32 bytes. */
+/* Tells one checkpoint from another: a SHA-256 of config.json and of the sizes and headers of all shards; 32 bytes. */
 const unsigned char *model_identity(const struct model *model);
 /* NULL if the checkpoint has no tokenizer.json. */
 const struct tokenizer *model_tokenizer(const struct model *model);
-/* Never NULL; passages the checkpoint lacks are empty. */
+/* Never NULL unless only headers were read; passages the checkpoint lacks are empty. */
 const struct chat_passages *model_passages(const struct model *model);
+
+/* Reads a role's bytes: EFORMAT, naming the tensor, if a scale is NaN or an E4M3 element is.  model_open checks the scales of
+ * all dense weights; experts of a large model are checked with this when they load. */
+int model_check_matrix(const struct model *model, const struct hearth_matrix *matrix, struct hearth_error *err);
 
 /* Stored bytes of the main model; of them, those read for one token at short context (experts_per_token of n_experts). */
 uint64_t model_weight_bytes(const struct model *model);

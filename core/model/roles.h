@@ -1,7 +1,10 @@
 /* core/model/roles.h - which tensor is what.  A role is a matrix in canonical layout (hearth/plugin.h) that points into the
- * mapped files; absent roles have data NULL. */
+ * mapped files; absent roles have dtype NONE and data NULL. */
 #ifndef CORE_MODEL_ROLES_H
 #define CORE_MODEL_ROLES_H
+
+#include <stdbool.h>
+#include <stddef.h>
 
 #include "core/model/shape.h"
 #include "core/model/tensor.h"
@@ -35,7 +38,30 @@ struct model_roles {
     struct hearth_matrix embed, head, norm;
     struct hearth_matrix hc_head_fn, hc_head_base, hc_head_scale;
     struct layer_roles *layers; /* [n_layers] */
+    uint32_t n_layers;
     uint64_t n_nextn_tensors, nextn_bytes; /* MTP or DSpark tensors: recognised, not loaded */
 };
+
+/* All tensors of a checkpoint, and the way to one by its name. */
+struct tensor_set {
+    const char *path; /* of the checkpoint, for error lines */
+    struct tensor *tensors;
+    size_t n_tensors;
+    struct tensor **by_name; /* sorted */
+};
+
+struct tensor *tensor_set_find(const struct tensor_set *set, const char *name); /* NULL: none */
+/* Sorts by_name.  Errors: EFORMAT (two tensors of one name). */
+int tensor_set_sort(struct tensor_set *set, struct hearth_error *err);
+
+/* Turns the older and longer spellings of a name ("model.", "self_attn", "weight_scale_inv" ...) into the published one, in
+ * place.  True if it changed. */
+bool roles_rename(char *name);
+
+/* Finds, checks and binds every tensor; sets shape->n_nextn and nextn_kind, and each tensor's kind and layer.  Errors: EFORMAT
+ * (missing, of another type or shape), EUNSUPPORTED (a tensor that no DeepSeek-V4 of this shape has), EMEMORY.
+ * Owner: the caller; roles_free. */
+int roles_bind(struct tensor_set *set, struct model_shape *shape, struct model_roles *ret_roles, struct hearth_error *err);
+void roles_free(struct model_roles *roles);
 
 #endif

@@ -11,8 +11,13 @@
 #define SHAPE_MAX_LAYERS 1024u
 #define SHAPE_MAX_STREAMS 8u
 #define SHAPE_MAX_TOPK 64u /* experts per token */
+#define SHAPE_MAX_STAGES 8u
 
 enum layer_kind { LAYER_SWA = 0, LAYER_CSA, LAYER_HCA };
+#define N_LAYER_KINDS 3
+
+/* The drafter that follows the backbone, in the tensors mtp.*: the preview's MTP blocks or the DSpark stages of 0731. */
+enum nextn_kind { NEXTN_MTP = 0, NEXTN_DSPARK };
 
 struct model_shape {
     uint32_t n_layers;          /* num_hidden_layers, L */
@@ -29,22 +34,25 @@ struct model_shape {
     uint32_t n_shared_experts;  /* 1 */
     uint32_t experts_per_token; /* num_experts_per_tok, K */
     uint32_t n_hash_layers;     /* num_hash_layers: layers 0 .. n-1 route by token id */
-    uint32_t index_n_heads;     /* IH; 0 when no layer is CSA */
+    uint32_t index_n_heads;     /* IH; these three may be 0 when no layer is CSA */
     uint32_t index_head_dim;    /* ID; a power of two */
     uint32_t index_topk;        /* T */
     uint32_t window;            /* sliding_window, W */
     uint32_t n_streams;         /* hc_mult, S */
     uint32_t n_sinkhorn;        /* hc_sinkhorn_iters */
-    uint32_t n_nextn;           /* MTP or DSpark stages found in the checkpoint */
+    uint32_t n_nextn;           /* drafter stages: announced by config.json; once a model is open, found in its tensors */
+    enum nextn_kind nextn_kind;
+    uint32_t dspark_rank;       /* dspark_markov_rank */
+    uint32_t dspark_n_taps;     /* length of dspark_target_layer_ids */
     uint32_t max_positions;     /* max_position_embeddings */
     int32_t bos_id, eos_id;     /* -1: none */
     float route_scale;          /* routed_scaling_factor */
     float swiglu_limit;
     float norm_eps, hc_eps;
     double rope_theta, compress_rope_theta;
-    double yarn_factor;         /* 1: no YaRN */
+    double yarn_factor;
     double yarn_beta_fast, yarn_beta_slow;
-    uint32_t yarn_original_positions;
+    uint32_t yarn_original_positions; /* 0: no YaRN */
     uint32_t compress_ratios[SHAPE_MAX_LAYERS]; /* r_l: 0, 4 or 128; only the backbone's */
 };
 
@@ -55,13 +63,31 @@ shape_layer_kind(const struct model_shape *shape, uint32_t layer)
     return ratio == 0 ? LAYER_SWA : ratio == 4 ? LAYER_CSA : LAYER_HCA;
 }
 
-/* Reads config.json (name: its path, for errors) and checks every value and every relation between values: the ranges
- * that make any later product of two of them fit 64 bits. */
+/* c: a CSA entry is made of two halves, its own group's and the group's before, so its compressor is twice as wide. */
+static inline uint32_t
+shape_overlap(uint32_t ratio)
+{
+    return ratio == 4 ? 2u : 1u;
+}
+
+static inline uint32_t
+shape_count_layers(const struct model_shape *shape, enum layer_kind kind)
+{
+    uint32_t n = 0;
+    for (uint32_t layer = 0; layer < shape->n_layers; layer++) {
+        n += shape_layer_kind(shape, layer) == kind;
+    }
+    return n;
+}
+
+/* Reads config.json (name: its path, for errors) and checks every value and every relation between values.  The ranges are
+ * such that the product of any three extents fits 64 bits.  Errors: EFORMAT; EUNSUPPORTED where the value is meaningful but
+ * not of the DeepSeek-V4 that hearth computes (another model_type, scoring_func, compress ratio ...). */
 struct json_object;
 int shape_read(const char *name, struct json_object *config, struct model_shape *ret_shape, struct hearth_error *err);
 
 /* ret_inv_freq: [rope_dim / 2] f32, the frequencies of a layer: compressed layers use compress_rope_theta with YaRN,
- * the others rope_theta alone.  Source: model.py precompute_freqs_cis. */
+ * the others rope_theta alone.  Source: model.py precompute_freqs_cis, each step rounded to f32 as there. */
 void shape_inv_freq(const struct model_shape *shape, bool compressed, float *ret_inv_freq);
 
 #endif

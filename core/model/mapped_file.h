@@ -1,0 +1,18 @@
+/* core/model/mapped_file.h - a regular file as read-only memory. */
+#ifndef CORE_MODEL_MAPPED_FILE_H
+#define CORE_MODEL_MAPPED_FILE_H
+
+#include <stdint.h>
+
+#include <hearth/status.h>
+
+struct mapped_file {
+    const unsigned char *bytes; /* NULL when size is 0 */
+    uint64_t size;
+};
+
+/* The file must keep its length while mapped.  Errors: EIO.  Owner: the caller; file_unmap. */
+int file_map(const char *path, struct mapped_file *ret_file, struct hearth_error *err);
+void file_unmap(struct mapped_file *file); /* an empty one allowed */
+
+#endif

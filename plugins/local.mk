@@ -1,1 +1,11 @@
-# files of this room
+# One module for each backend: hearth-<name>.so exports hearth_plugin_<name> and nothing else.
+if BUILD_REF
+if STATIC_PLUGINS
+STATIC_PLUGIN_LIBS += backends/ref/libref.la
+else
+plugin_LTLIBRARIES += hearth-ref.la
+endif
+endif
+hearth_ref_la_SOURCES =
+hearth_ref_la_LIBADD = backends/ref/libref.la
+hearth_ref_la_LDFLAGS = $(PLUGIN_LDFLAGS) -export-symbols-regex '^hearth_plugin_'

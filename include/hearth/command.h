@@ -209,7 +209,7 @@ struct hearth_op_output_groups {
 
 /* a_e = sqrt(softplus(x . gate_e)).  Chooses the top_k largest a_e + bias_e (ties: the lower e), or with table the experts
  * table[id]; weight = a_e / sum of the chosen a * route_scale.  Token t writes routes t*top_k .. t*top_k + top_k-1 with
- * slot equal to that index. */
+ * slot equal to that index: chosen experts in ascending order, experts of the table in the table's. */
 struct hearth_op_router {
     struct hearth_view x;      /* in: f32 [n][dim] */
     struct hearth_view ids;    /* in: i32 [n]; read only with table */

@@ -84,8 +84,8 @@ reserve_staging(struct exec *exec, struct hearth_error *err)
 int
 exec_new(const struct model_shape *shape, const struct plan *plan,
          struct plugin_device *const *devices, const struct weights *weights, uint32_t max_tokens,
-         const struct graph *graph, const struct graph *head, struct exec **ret_exec,
-         struct hearth_error *err)
+         uint64_t timeout_ns, const struct graph *graph, const struct graph *head,
+         struct exec **ret_exec, struct hearth_error *err)
 {
     struct exec *exec = calloc(1, sizeof *exec);
     uint32_t n_lanes = 0;
@@ -99,6 +99,7 @@ exec_new(const struct model_shape *shape, const struct plan *plan,
     for (uint32_t i = 0; i < PLAN_MAX_DEVICES; i++) {
         if (plan_uses_device(plan, i)) {
             exec->lanes[i].device = devices[i];
+            exec->lanes[i].timeout_ns = timeout_ns;
             n_lanes++;
         }
     }

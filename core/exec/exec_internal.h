@@ -7,6 +7,7 @@
 /* A device in use: its tensors, the commands not yet submitted, the submissions not yet waited for. */
 struct lane {
     const struct plugin_device *device; /* NULL: the plan does not use it */
+    uint64_t timeout_ns;                /* of one submission */
     struct hearth_buffer *tensors[N_TENSORS];
     struct hearth_command *pending;     /* [max_pending] */
     size_t n_pending, max_pending;

@@ -80,8 +80,8 @@ lane_finish(struct lane *lane, struct hearth_error *err)
     const struct hearth_plugin *plugin = lane->device->plugin;
     for (size_t i = 0; i < lane->n_events; i++) {
         struct hearth_error reason = {0};
-        const int end =
-            plugin->event_wait(lane->device->device, lane->events[i], UINT64_MAX, &reason);
+        const int end = plugin->event_wait(lane->device->device, lane->events[i], lane->timeout_ns,
+                                           &reason);
         if (end < 0 && status == HEARTH_OK) {
             status = lane_error(lane, end, &reason, err);
         }

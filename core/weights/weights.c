@@ -12,6 +12,7 @@
 
 struct weights {
     const struct plan *plan;
+    const struct model *model;
     const struct model_shape *shape;
     const struct model_roles *roles;
     struct plugin_device *const *devices;
@@ -47,23 +48,6 @@ load_advance(struct load *load, uint64_t bytes, struct hearth_error *err)
     return HEARTH_OK;
 }
 
-/* A byte 255 is NaN and would silence every row it touches. */
-static int
-check_scales(const char *what, const struct hearth_matrix *matrix, struct hearth_error *err)
-{
-    if (!matrix->scales || matrix->scales_bytes == 0) {
-        return HEARTH_OK;
-    }
-    const unsigned char *scales = matrix->scales;
-    const unsigned char *bad = memchr(scales, HEARTH_E8M0_NAN, matrix->scales_bytes);
-    if (bad) {
-        return error_set(err, HEARTH_EFORMAT,
-                         "%s: scale %zu: a power of two wanted, NaN (byte 255) found", what,
-                         (size_t)(bad - scales));
-    }
-    return HEARTH_OK;
-}
-
 /* what: the tensor's place in the model, for error lines */
 static int
 create_weight(struct weights *weights, uint32_t device_id, const char *what,
@@ -72,12 +56,6 @@ create_weight(struct weights *weights, uint32_t device_id, const char *what,
 {
     const struct plugin_device *device = weights->devices[device_id];
     struct hearth_error reason = {0};
-    for (size_t i = 0; i < n_matrices; i++) {
-        const int status = check_scales(what, &matrices[i], err);
-        if (status < 0) {
-            return status;
-        }
-    }
     const int status = device->plugin->weight_create(device->device, role, matrices, n_matrices,
                                                      ret_weight, &reason);
     if (status < 0) {
@@ -108,6 +86,19 @@ load_part(struct weights *weights, uint32_t row, enum part part, struct load *lo
                          matrices, n, load, &weights->parts[(size_t)row * N_PARTS + part], err);
 }
 
+/* model_open has read the dense scales; those of the experts are the bulk of all and are read now, when
+ * their pages are needed anyway. */
+static int
+check_expert(const struct weights *weights, const struct expert_roles *expert,
+             struct hearth_error *err)
+{
+    int status = HEARTH_OK;
+    for (int i = 0; status == HEARTH_OK && i < 3; i++) {
+        status = model_check_matrix(weights->model, &expert->w[i], err);
+    }
+    return status;
+}
+
 static int
 load_experts(struct weights *weights, uint32_t layer, struct load *load, struct hearth_error *err)
 {
@@ -117,9 +108,12 @@ load_experts(struct weights *weights, uint32_t layer, struct load *load, struct 
         struct hearth_weight **slot = &weights->experts[device][(size_t)layer * n_experts + expert];
         char what[64];
         snprintf(what, sizeof what, "layer %u, expert %u", layer, expert);
-        const int status = create_weight(weights, device, what, HEARTH_WEIGHT_EXPERT,
-                                         weights->roles->layers[layer].experts[expert].w, 3, load,
-                                         slot, err);
+        const struct expert_roles *roles = &weights->roles->layers[layer].experts[expert];
+        int status = check_expert(weights, roles, err);
+        if (status == HEARTH_OK) {
+            status = create_weight(weights, device, what, HEARTH_WEIGHT_EXPERT, roles->w, 3, load, slot,
+                                   err);
+        }
         if (status < 0) {
             return status;
         }
@@ -201,20 +195,20 @@ load_all(struct weights *weights, const struct hearth_progress *progress, struct
 }
 
 int
-weights_load(const struct plan *plan, const struct model_shape *shape,
-             const struct model_roles *roles, struct plugin_device *const *devices,
-             const struct hearth_progress *progress, struct weights **ret_weights,
-             struct hearth_error *err)
+weights_load(const struct plan *plan, const struct model *model,
+             struct plugin_device *const *devices, const struct hearth_progress *progress,
+             struct weights **ret_weights, struct hearth_error *err)
 {
     struct weights *weights = calloc(1, sizeof *weights);
     if (!weights) {
         return error_no_memory(err, "weight handles");
     }
     weights->plan = plan;
-    weights->shape = shape;
-    weights->roles = roles;
+    weights->model = model;
+    weights->shape = model_shape(model);
+    weights->roles = model_roles(model);
     weights->devices = devices;
-    weights->n_rows = shape->n_layers + 1;
+    weights->n_rows = weights->shape->n_layers + 1;
     int status = weights_alloc(weights, err);
     if (status == HEARTH_OK) {
         status = load_all(weights, progress, err);

@@ -4,19 +4,19 @@
 
 #include <hearth/engine.h>
 
+#include "core/model/model.h"
 #include "core/placement/plan.h"
 #include "core/plugin/plugin_set.h"
 
 struct weights;
 
-/* devices: those of the plan's request, in its order; those the plan uses are open.  Plan, roles and
- * devices must outlive the weights; so must the mapped files, which some devices keep reading.
+/* devices: those of the plan's request, in its order; those the plan uses are open.  Plan, model and
+ * devices must outlive the weights: some devices keep reading the mapped files.
  * Owner: the caller; weights_free.
  * Errors: EFORMAT (a scale that is NaN), EINTERRUPTED, what weight_create returns. */
-int weights_load(const struct plan *plan, const struct model_shape *shape,
-                 const struct model_roles *roles, struct plugin_device *const *devices,
-                 const struct hearth_progress *progress, struct weights **ret_weights,
-                 struct hearth_error *err);
+int weights_load(const struct plan *plan, const struct model *model,
+                 struct plugin_device *const *devices, const struct hearth_progress *progress,
+                 struct weights **ret_weights, struct hearth_error *err);
 void weights_free(struct weights *weights); /* NULL allowed */
 
 /* The part of a row, on the device the plan gives it; NULL: the row has none. */

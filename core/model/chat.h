@@ -8,8 +8,9 @@
  * An absent passage is NULL. */
 struct chat_passages;
 
-/* Looks in the model folder (encoding/, inference/encoding/, the folder itself) for the official Python encoding file or a
- * JSON file of passages (encoding/*.json: tools_section with {tools}, effort_prefix, response_format with {schema}).
+/* Looks in the model folder (encoding/, inference/encoding/, the folder itself) for the official Python encoding file,
+ * encoding*.py, and in the first two for JSON files of passages: an object with tools_section with {tools},
+ * response_format with {schema}, effort_prefix, effort_prefix_max (0731's level max).
  * A passage of the official file whose digest is none of the specification's is used and said once in the log.
  * Never fails because a passage is missing.  Errors: EIO (unreadable), EFORMAT, EMEMORY. */
 int chat_passages_load(const char *model_path, struct chat_passages **ret_passages, struct hearth_error *err);

@@ -1,0 +1,66 @@
+/* version.c - hearth version: the version, how it was built, and the plugins it finds. */
+#include <config.h>
+
+#include "core/front/report.h"
+
+static struct json_object *
+version_build(void)
+{
+    struct json_object *build = json_object_new_object();
+#ifdef HAVE_LIBEDIT
+    const bool editing = true;
+#else
+    const bool editing = false;
+#endif
+#ifdef STATIC_PLUGINS
+    const bool linked_plugins = true;
+#else
+    const bool linked_plugins = false;
+#endif
+    json_object_object_add(build, "compiler", json_object_new_string(__VERSION__));
+    json_object_object_add(build, "line_editing", json_object_new_boolean(editing));
+    json_object_object_add(
+        build, "plugins",
+        json_object_new_string(linked_plugins ? "linked in" : "loaded with dlopen"));
+    return build;
+}
+
+/* The report of devices names the plugins; without a readable configuration or plugin the version
+ * is still told. */
+static struct json_object *
+version_plugins(struct front *front)
+{
+    char *json = NULL;
+    struct json_object *report = NULL, *plugins = NULL;
+    struct hearth_config *config = NULL;
+    if (hearth_config_new(&config, NULL) == HEARTH_OK
+        && hearth_config_load(config, front->config_path, NULL) == HEARTH_OK
+        && hearth_devices(config, false, &json, NULL) == HEARTH_OK
+        && report_parse("the list of devices", json, &report, NULL) == HEARTH_OK
+        && json_object_object_get_ex(report, "plugins", &plugins)) {
+        plugins = json_object_get(plugins);
+    }
+    json_object_put(report);
+    hearth_config_free(config);
+    return plugins;
+}
+
+static int
+version_run(struct front *front, const void *values, const struct args_operands *operands,
+            struct hearth_error *err)
+{
+    (void)values;
+    (void)operands;
+    struct json_object *object = json_object_new_object();
+    json_object_object_add(object, "hearth", json_object_new_string(hearth_version()));
+    json_object_object_add(object, "build", version_build());
+    json_object_object_add(object, "plugins", version_plugins(front));
+    return report_print(front, object, NULL, err);
+}
+
+const struct command command_version = {
+    .name = "version",
+    .summary = "Show the version, how it was built, and the plugins.",
+    .without_config = true,
+    .run = version_run,
+};

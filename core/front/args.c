@@ -216,7 +216,7 @@ args_unknown_option(const struct args_table *table, const char *command, const c
 {
     if (given[0] != '-' || given[1] != '-') {
         return error_set(err, HEARTH_EUSAGE,
-                         "hearth %s--help lists the options; -%c is none of them", command, optopt);
+                         "there is no option -%c; hearth %s--help lists the options", optopt, command);
     }
     char name[64];
     snprintf(name, sizeof name, "%.*s", (int)strcspn(given + 2, "="), given + 2);
@@ -336,7 +336,7 @@ args_find_command(struct args *args, int argc, char **argv, int *ret_words,
     }
     if (argc < 2) {
         return error_set(err, HEARTH_EUSAGE,
-                         "hearth %s: a second word wanted; hearth %s --help lists them", argv[0],
+                         "%s: a second word wanted; hearth %s --help lists them", argv[0],
                          argv[0]);
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
@@ -405,7 +405,7 @@ args_parse(int argc, char **argv, struct args *ret_args, struct hearth_error *er
     }
     ret_args->operands = (struct args_operands){.n = n_rest - optind, .items = rest + optind};
     if (ret_args->operands.n > 0 && !ret_args->command->operands) {
-        return error_set(err, HEARTH_EUSAGE, "hearth %s takes options only, \"%s\" found",
+        return error_set(err, HEARTH_EUSAGE, "%s takes options only, \"%s\" found",
                          ret_args->command->name, rest[optind]);
     }
     return HEARTH_OK;

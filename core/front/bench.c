@@ -46,12 +46,30 @@ struct bench {
     uint64_t n_fed;
 };
 
-/* {"read_bytes_per_second": ...} of the device that the model runs on, else of the host. */
+/* The measured bandwidth of the device that the model runs on: of the chosen plugin, or the first. */
+static int
+bench_device_bandwidth(struct bench *bench, struct json_object *devices, struct hearth_error *err)
+{
+    const char *chosen = hearth_config_get(bench->front->config, "device.plugin");
+    const size_t n = json_object_is_type(devices, json_type_array) ? json_object_array_length(devices)
+                                                                   : 0;
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *device = json_object_array_get_idx(devices, i), *plugin = NULL;
+        json_object_object_get_ex(device, "plugin", &plugin);
+        const char *name = plugin ? json_object_get_string(plugin) : "";
+        if (!chosen || !*chosen || strcmp(name, chosen) == 0) {
+            return json_get_double_or("the devices", device, "read_bytes_per_second", 0, 1e18, 0,
+                                      &bench->report.bytes_per_second, err);
+        }
+    }
+    return HEARTH_OK;
+}
+
 static int
 bench_bandwidth(struct bench *bench, struct hearth_error *err)
 {
     char *json = NULL;
-    struct json_object *report = NULL, *host = NULL, *devices = NULL, *plugin = NULL;
+    struct json_object *report = NULL, *host = NULL, *devices = NULL;
     int status = hearth_devices(bench->front->config, true, &json, err);
     if (status == HEARTH_OK) {
         status = report_parse("the list of devices", json, &report, err);
@@ -59,26 +77,16 @@ bench_bandwidth(struct bench *bench, struct hearth_error *err)
     if (status < 0) {
         return status;
     }
-    if (json_object_object_get_ex(report, "host", &host)) {
-        status = json_get_double_or("devices", host, "read_bytes_per_second", 0, 1e18, 0,
+    if (json_object_object_get_ex(report, "topology", &host)) {
+        status = json_get_double_or("the topology", host, "read_bytes_per_second", 0, 1e18, 0,
                                     &bench->report.host_bytes_per_second, err);
     }
-    bench->report.bytes_per_second = bench->report.host_bytes_per_second;
-    const char *chosen = hearth_config_get(bench->front->config, "device.plugin");
     json_object_object_get_ex(report, "devices", &devices);
-    for (size_t i = 0; status == HEARTH_OK && json_object_is_type(devices, json_type_array)
-                       && i < json_object_array_length(devices);
-         i++) {
-        struct json_object *device = json_object_array_get_idx(devices, i);
-        double measured = 0;
-        json_object_object_get_ex(device, "plugin", &plugin);
-        const char *name = plugin ? json_object_get_string(plugin) : "";
-        status = json_get_double_or("devices", device, "read_bytes_per_second", 0, 1e18, 0,
-                                    &measured, err);
-        if (measured > 0 && chosen && *chosen && strcmp(name, chosen) == 0) {
-            bench->report.bytes_per_second = measured;
-            break;
-        }
+    if (status == HEARTH_OK) {
+        status = bench_device_bandwidth(bench, devices, err);
+    }
+    if (bench->report.bytes_per_second <= 0) {
+        bench->report.bytes_per_second = bench->report.host_bytes_per_second;
     }
     json_object_put(report);
     return status;

@@ -288,7 +288,7 @@ chat_run(struct front *front, const void *values, const struct args_operands *op
     struct chat chat = {.front = front};
     if (front->json) {
         return error_set(err, HEARTH_EUSAGE,
-                         "hearth chat: text only; hearth run --json answers one prompt as JSON");
+                         "chat: text only; hearth run --json answers one prompt as JSON");
     }
     int status = generator_open(front, &chat.generator, err);
     if (status < 0) {

@@ -121,7 +121,7 @@ config_run(struct front *front, const void *values, const struct args_operands *
     const struct config_command_values *wanted = values;
     if (wanted->dump + wanted->list + (wanted->check != NULL) > 1) {
         return error_set(err, HEARTH_EUSAGE,
-                         "hearth config: one of --dump, --check and --list wanted, several found");
+                         "config: one of --dump, --check and --list wanted, several found");
     }
     if (wanted->check) {
         return config_check(front, wanted->check, err);

@@ -4,7 +4,6 @@
 #include "core/front/generate.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #include "core/base/error.h"
 #include "core/base/json.h"
@@ -18,16 +17,6 @@ finish_name(enum finish finish)
     return names[finish];
 }
 
-/* A seed that nobody chose: different at each start, small enough to be typed again. */
-static uint64_t
-seed_from_clock(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME, &now);
-    const uint64_t mixed = ((uint64_t)now.tv_sec * 1000000007u) ^ (uint64_t)now.tv_nsec;
-    return 1 + mixed % 4294967295u;
-}
-
 int
 generator_open(struct front *front, struct generator *ret_generator, struct hearth_error *err)
 {
@@ -36,9 +25,6 @@ generator_open(struct front *front, struct generator *ret_generator, struct hear
     int status = hearth_sampling_from_config(front->config, &made.sampling, err);
     if (status < 0) {
         return status;
-    }
-    if (made.sampling.seed == 0) {
-        made.sampling.seed = seed_from_clock();
     }
     const char *most = hearth_config_get(front->config, "generate.max_tokens");
     made.max_tokens = most ? strtoull(most, NULL, 10) : 0;

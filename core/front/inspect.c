@@ -19,7 +19,7 @@ inspect_run(struct front *front, const void *values, const struct args_operands 
     const struct inspect_values *wanted = values;
     if (operands->n > 1) {
         return error_set(err, HEARTH_EUSAGE,
-                         "hearth inspect: one model wanted, \"%s\" found after it",
+                         "inspect: one model wanted, \"%s\" found after it",
                          operands->items[1]);
     }
     const char *path =

@@ -17,7 +17,7 @@ hearth_SOURCES = \
 	core/front/passkey.c core/front/passkey.h \
 	core/front/plan.c \
 	core/front/progress.c core/front/progress.h \
-	core/front/render.c core/front/render.h \
+	core/front/render.c core/front/render.h core/front/render_grid.c core/front/render_grid.h \
 	core/front/report.c core/front/report.h \
 	core/front/run.c \
 	core/front/show.c core/front/show.h \

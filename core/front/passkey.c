@@ -175,9 +175,7 @@ passkey_source_close(struct passkey_source *source)
     *source = (struct passkey_source){0};
 }
 
-/* ---- one context
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- one context ---------------------------------------------------------------------- */
 
 static bool
 key_is_taken(const struct passkey_record *records, size_t n, const char *key)

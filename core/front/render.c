@@ -1,27 +1,38 @@
 /* render.c - see render.h. */
 #include "core/front/render.h"
 
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "core/front/human.h"
+#include "core/front/render_grid.h"
 
-#define RENDER_MAX_COLUMNS 24u
-#define RENDER_MAX_DEPTH 4
+#define RENDER_MAX_DEPTH 5
+#define RENDER_SIDE_BY_SIDE 4u /* at most so many alike objects stand as columns; more, as rows */
 
-static bool
-key_ends(const char *key, const char *end)
+enum unit { UNIT_NONE, UNIT_BYTES, UNIT_BANDWIDTH, UNIT_SECONDS, UNIT_COUNT, UNIT_PERCENT };
+
+/* What a key says of its number; if nothing, what the object around it says. */
+static enum unit
+unit_of(const char *key, enum unit outer)
 {
-    const size_t n = strlen(key), m = strlen(end);
-    return n >= m && strcmp(key + n - m, end) == 0;
-}
-
-static bool
-is_plain(struct json_object *value)
-{
-    const enum json_type type = json_object_get_type(value);
-    return type != json_type_object && type != json_type_array;
+    static const struct {
+        const char *part;
+        enum unit unit;
+    } parts[] = {
+        {"bytes_per_second", UNIT_BANDWIDTH}, {"tokens_per_second", UNIT_NONE},
+        {"percent", UNIT_PERCENT},            {"bytes", UNIT_BYTES},
+        {"seconds", UNIT_SECONDS},            {"flops", UNIT_COUNT},
+        {"parameters", UNIT_COUNT},           {"tensors", UNIT_NONE},
+    };
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        if (strstr(key, parts[i].part)) {
+            return parts[i].unit;
+        }
+    }
+    return outer;
 }
 
 static bool
@@ -31,57 +42,64 @@ is_list_of_objects(struct json_object *value)
            && json_object_is_type(json_object_array_get_idx(value, 0), json_type_object);
 }
 
-/* Code points, as good as columns for the names met here. */
-static size_t
-text_width(const char *string)
+static bool
+is_number(struct json_object *value)
 {
-    size_t width = 0;
-    for (; *string; string++) {
-        width += ((unsigned char)*string & 0xC0) != 0x80;
-    }
-    return width;
+    const enum json_type type = json_object_get_type(value);
+    return type == json_type_int || type == json_type_double || type == json_type_null;
 }
 
+/* "context_length" as "context length", "v3_2" as "v3.2". */
 static void
-add_padded(struct text *text, const char *string, size_t width, bool right)
+add_label(struct text *text, const char *key)
 {
-    const size_t own = text_width(string);
-    const int fill = own < width ? (int)(width - own) : 0;
-    if (right) {
-        text_printf(text, "%*s%s", fill, "", string);
-    } else {
-        text_printf(text, "%s%*s", string, fill, "");
+    for (const char *at = key; *at; at++) {
+        const bool version = *at == '_' && at > key && isdigit((unsigned char)at[-1])
+                             && isdigit((unsigned char)at[1]);
+        text_append(text, version ? "." : *at == '_' ? " " : at, 1);
     }
 }
 
 static void
-add_number(const char *key, struct json_object *value, struct text *text)
+add_number(enum unit unit, struct json_object *value, struct text *text)
 {
     char human[HUMAN_BYTES];
     const double number = json_object_get_double(value);
-    if (key_ends(key, "bytes_per_second")) {
-        text_add(text, human_bandwidth(number, human));
-    } else if (key_ends(key, "bytes") || strncmp(key, "bytes", 5) == 0) {
+    switch (unit) {
+    case UNIT_BYTES:
         text_add(text, human_bytes(number, human));
-    } else if (key_ends(key, "seconds")) {
+        return;
+    case UNIT_BANDWIDTH:
+        text_add(text, number > 0 ? human_bandwidth(number, human) : "-");
+        return;
+    case UNIT_SECONDS:
         text_add(text, human_duration(number, human));
-    } else if (key_ends(key, "flops") || key_ends(key, "parameters")
-               || key_ends(key, "flops_per_token")) {
+        return;
+    case UNIT_COUNT:
         text_add(text, human_count(number, human));
-    } else if (json_object_is_type(value, json_type_int)) {
+        return;
+    case UNIT_PERCENT:
+        text_printf(text, "%.3g %%", number);
+        return;
+    case UNIT_NONE:
+        break;
+    }
+    if (json_object_is_type(value, json_type_int)) {
         text_printf(text, "%" PRId64, json_object_get_int64(value));
     } else {
-        text_printf(text, "%.4g", number);
+        text_printf(text, number >= 1000 ? "%.0f" : "%.4g", number);
     }
 }
 
-/* "0 x2, 4, 128": equal neighbours once, with their number. */
+static void add_value(enum unit unit, struct json_object *value, struct text *text);
+
+/* "0, 0, 4 x20, 128": many equal neighbours once, with their number. */
 static void
-add_list(const char *key, struct json_object *list, struct text *text)
+add_list(enum unit unit, struct json_object *list, struct text *text)
 {
     const size_t n = json_object_array_length(list);
     if (n == 0) {
-        text_add(text, "none");
+        text_add(text, "-");
     }
     for (size_t i = 0; i < n;) {
         struct json_object *item = json_object_array_get_idx(list, i);
@@ -90,17 +108,20 @@ add_list(const char *key, struct json_object *list, struct text *text)
             run++;
         }
         text_add(text, i ? ", " : "");
-        render_value(key, item, text);
-        if (run > 1) {
+        add_value(unit, item, text);
+        if (run > 3) {
             text_printf(text, " x%zu", run);
+        } else {
+            run = 1;
         }
         i += run;
     }
 }
 
-void
-render_value(const char *key, struct json_object *value, struct text *text)
+static void
+add_value(enum unit unit, struct json_object *value, struct text *text)
 {
+    bool first = true;
     switch (json_object_get_type(value)) {
     case json_type_null:
         text_add(text, "-");
@@ -109,98 +130,178 @@ render_value(const char *key, struct json_object *value, struct text *text)
         text_add(text, json_object_get_boolean(value) ? "yes" : "no");
         return;
     case json_type_string:
-        text_add(text, json_object_get_string(value));
+        text_add(text, json_object_get_string_len(value) ? json_object_get_string(value) : "-");
         return;
     case json_type_array:
-        add_list(key, value, text);
+        add_list(unit, value, text);
         return;
     case json_type_object: {
-        bool first = true;
-        json_object_object_foreach (value, name, item) {
-            text_printf(text, "%s%s ", first ? "" : ", ", name);
-            render_value(name, item, text);
+        json_object_object_foreach(value, name, item)
+        {
+            text_add(text, first ? "" : ", ");
+            add_label(text, name);
+            text_add(text, " ");
+            add_value(unit_of(name, unit), item, text);
             first = false;
         }
+        text_add(text, first ? "-" : "");
         return;
     }
     default:
-        add_number(key, value, text);
+        add_number(unit, value, text);
     }
-}
-
-static void
-add_label(struct text *text, const char *key)
-{
-    for (; *key; key++) {
-        text_append(text, *key == '_' ? " " : key, 1);
-    }
-}
-
-/* The cells of one column, one after the other, each ended by NUL. */
-struct column {
-    const char *key;
-    struct text cells;
-    size_t width;
-    bool right;
-};
-
-static void
-column_fill(struct column *column, struct json_object *rows)
-{
-    struct text cell = {0};
-    add_label(&cell, column->key);
-    column->width = cell.bytes ? text_width(cell.bytes) : 0;
-    text_append(&column->cells, cell.bytes ? cell.bytes : "", cell.length + 1);
-    column->right = true;
-    for (size_t i = 0; i < json_object_array_length(rows); i++) {
-        struct json_object *value = NULL;
-        json_object_object_get_ex(json_object_array_get_idx(rows, i), column->key, &value);
-        text_clear(&cell);
-        render_value(column->key, value, &cell);
-        const char *bytes = cell.bytes ? cell.bytes : "";
-        const size_t width = text_width(bytes);
-        column->width = width > column->width ? width : column->width;
-        const enum json_type type = json_object_get_type(value);
-        column->right =
-            column->right
-            && (type == json_type_int || type == json_type_double || type == json_type_null);
-        text_append(&column->cells, bytes, cell.length + 1);
-    }
-    text_free(&cell);
 }
 
 void
 render_table(struct json_object *rows, const char *indent, struct text *text)
 {
-    struct column columns[RENDER_MAX_COLUMNS] = {0};
-    const char *next[RENDER_MAX_COLUMNS];
-    size_t n = 0;
-    bool failed = false;
-    json_object_object_foreach (json_object_array_get_idx(rows, 0), key, first_value) {
-        (void)first_value;
-        if (n < RENDER_MAX_COLUMNS) {
-            columns[n].key = key;
-            column_fill(&columns[n], rows);
-            failed = failed || columns[n].cells.failed;
-            next[n] = columns[n].cells.bytes;
-            n++;
+    struct grid grid = {0};
+    const char *keys[GRID_MAX_COLUMNS];
+    json_object_object_foreach(json_object_array_get_idx(rows, 0), key, first)
+    {
+        (void)first;
+        if (grid.n_columns < GRID_MAX_COLUMNS) {
+            keys[grid.n_columns++] = key;
         }
     }
-    text->failed = text->failed || failed;
-    for (size_t row = 0; !text->failed && row < json_object_array_length(rows) + 1; row++) {
-        text_add(text, indent);
-        for (size_t i = 0; i < n; i++) {
-            const bool last = i + 1 == n;
-            add_padded(text, next[i], last && !columns[i].right ? 0 : columns[i].width,
-                       columns[i].right);
-            text_add(text, last ? "\n" : "  ");
-            next[i] += strlen(next[i]) + 1;
+    for (size_t i = 0; i < grid.n_columns; i++) {
+        add_label(&grid.cells, keys[i]);
+        grid_next(&grid, true);
+    }
+    for (size_t row = 0; row < json_object_array_length(rows); row++) {
+        for (size_t i = 0; i < grid.n_columns; i++) {
+            struct json_object *value = NULL;
+            json_object_object_get_ex(json_object_array_get_idx(rows, row), keys[i], &value);
+            add_value(unit_of(keys[i], UNIT_NONE), value, &grid.cells);
+            grid_next(&grid, is_number(value));
         }
     }
-    for (size_t i = 0; i < n; i++) {
-        text_free(&columns[i].cells);
-    }
+    grid_print(&grid, indent, text);
 }
+
+/* ---- alike objects side by side ------------------------------------------------------------- */
+
+/* One figure that every one of the objects has: FIELD, or FIELD of PART. */
+struct leaf {
+    const char *part, *field; /* part NULL: in the object itself */
+    enum unit unit;
+};
+
+static size_t
+leaves_of(struct json_object *object, enum unit outer, struct leaf leaves[GRID_MAX_COLUMNS])
+{
+    size_t n = 0;
+    json_object_object_foreach(object, key, value)
+    {
+        const enum unit unit = unit_of(key, outer);
+        if (!json_object_is_type(value, json_type_object)) {
+            if (n < GRID_MAX_COLUMNS) {
+                leaves[n++] = (struct leaf){NULL, key, unit};
+            }
+            continue;
+        }
+        json_object_object_foreach(value, field, inner)
+        {
+            (void)inner;
+            if (n < GRID_MAX_COLUMNS) {
+                leaves[n++] = (struct leaf){key, field, unit_of(field, unit)};
+            }
+        }
+    }
+    return n;
+}
+
+static void
+add_leaf(const struct leaf *leaf, struct json_object *object, struct grid *grid)
+{
+    struct json_object *value = NULL;
+    if (leaf->part) {
+        json_object_object_get_ex(object, leaf->part, &object);
+    }
+    json_object_object_get_ex(object, leaf->field, &value);
+    add_value(leaf->unit, value, &grid->cells);
+    grid_next(grid, is_number(value));
+}
+
+static void
+add_leaf_label(const struct leaf *leaf, struct grid *grid)
+{
+    if (leaf->part) {
+        add_label(&grid->cells, leaf->part);
+        text_add(&grid->cells, " ");
+    }
+    add_label(&grid->cells, leaf->field);
+}
+
+/* How many objects are in this one, if all of them have equally many members; else 0. */
+static size_t
+count_alike(struct json_object *object)
+{
+    size_t n = 0;
+    int n_members = 0;
+    json_object_object_foreach(object, key, value)
+    {
+        (void)key;
+        if (!json_object_is_type(value, json_type_object)) {
+            continue;
+        }
+        const int own = json_object_object_length(value);
+        if (own == 0 || (n && own != n_members)) {
+            return 0;
+        }
+        n_members = own;
+        n++;
+    }
+    return n;
+}
+
+static void
+add_alike(struct json_object *object, enum unit unit, const char *indent, struct text *text)
+{
+    struct leaf leaves[GRID_MAX_COLUMNS];
+    size_t n_leaves = 0;
+    const size_t n = count_alike(object);
+    const bool side_by_side = n <= RENDER_SIDE_BY_SIDE;
+    struct grid grid = {0};
+    json_object_object_foreach(object, any_key, any)
+    {
+        if (n_leaves == 0 && json_object_is_type(any, json_type_object)) {
+            n_leaves = leaves_of(any, unit_of(any_key, unit), leaves);
+        }
+    }
+    n_leaves = n_leaves < GRID_MAX_COLUMNS ? n_leaves : GRID_MAX_COLUMNS - 1;
+    grid.n_columns = 1 + (side_by_side ? n : n_leaves);
+    grid_next(&grid, false);
+    for (size_t i = 0; i < n_leaves && !side_by_side; i++) {
+        add_leaf_label(&leaves[i], &grid);
+        grid_next(&grid, true);
+    }
+    json_object_object_foreach(object, key, value)
+    {
+        if (!json_object_is_type(value, json_type_object)) {
+            continue;
+        }
+        add_label(&grid.cells, key);
+        grid_next(&grid, side_by_side);
+        for (size_t i = 0; i < n_leaves && !side_by_side; i++) {
+            add_leaf(&leaves[i], value, &grid);
+        }
+    }
+    for (size_t i = 0; i < n_leaves && side_by_side; i++) {
+        add_leaf_label(&leaves[i], &grid);
+        grid_next(&grid, false);
+        json_object_object_foreach(object, name, column)
+        {
+            (void)name;
+            if (json_object_is_type(column, json_type_object)) {
+                add_leaf(&leaves[i], column, &grid);
+            }
+        }
+    }
+    grid_print(&grid, indent, text);
+}
+
+/* ---- sections ------------------------------------------------------------------------------- */
 
 static bool
 is_hidden(const char *key, const char *const *hidden)
@@ -213,49 +314,54 @@ is_hidden(const char *key, const char *const *hidden)
     return false;
 }
 
-static void
-add_fields(struct json_object *object, const char *const *hidden, const char *indent,
-           struct text *text)
+static bool
+is_section(struct json_object *value)
 {
-    size_t width = 0;
-    json_object_object_foreach (object, any_key, any_value) {
-        const bool here =
-            (is_plain(any_value) || !is_list_of_objects(any_value)) && !is_hidden(any_key, hidden);
-        width = here && strlen(any_key) > width ? strlen(any_key) : width;
-    }
-    json_object_object_foreach (object, key, value) {
-        if (is_hidden(key, hidden) || is_list_of_objects(value)
-            || json_object_is_type(value, json_type_object)) {
-            continue;
-        }
-        struct text label = {0};
-        add_label(&label, key);
-        text_add(text, indent);
-        add_padded(text, label.bytes ? label.bytes : key, width + 2, false);
-        render_value(key, value, text);
-        text_add(text, "\n");
-        text_free(&label);
-    }
+    return is_list_of_objects(value) || json_object_is_type(value, json_type_object);
 }
 
 static void
-add_object(struct json_object *object, const char *const *hidden, int depth, struct text *text)
+add_fields(struct json_object *object, const char *const *hidden, enum unit unit,
+           const char *indent, struct text *text)
 {
-    char indent[2 * RENDER_MAX_DEPTH + 1];
+    struct grid grid = {.n_columns = 2};
+    json_object_object_foreach(object, key, value)
+    {
+        if (!is_hidden(key, hidden) && !is_section(value)) {
+            add_label(&grid.cells, key);
+            grid_next(&grid, false);
+            add_value(unit_of(key, unit), value, &grid.cells);
+            grid_next(&grid, false);
+        }
+    }
+    grid_print(&grid, indent, text);
+}
+
+static void
+add_object(struct json_object *object, const char *const *hidden, enum unit unit, int depth,
+           struct text *text)
+{
+    char indent[2 * RENDER_MAX_DEPTH + 1], inner[2 * RENDER_MAX_DEPTH + 3];
     snprintf(indent, sizeof indent, "%*s", 2 * depth, "");
-    add_fields(object, hidden, indent, text);
-    json_object_object_foreach (object, key, value) {
-        const bool list = is_list_of_objects(value);
-        if (is_hidden(key, hidden) || (!list && !json_object_is_type(value, json_type_object))) {
+    snprintf(inner, sizeof inner, "%s  ", indent);
+    const bool alike = depth > 0 && count_alike(object) > 1;
+    add_fields(object, hidden, unit, indent, text);
+    if (alike) {
+        add_alike(object, unit, indent, text);
+    }
+    json_object_object_foreach(object, key, value)
+    {
+        const bool done = alike && json_object_is_type(value, json_type_object);
+        if (is_hidden(key, hidden) || !is_section(value) || done) {
             continue;
         }
         text_printf(text, "%s%s", depth == 0 && text->length ? "\n" : "", indent);
         add_label(text, key);
         text_add(text, "\n");
-        if (list) {
-            render_table(value, depth == 0 ? "  " : "    ", text);
+        if (is_list_of_objects(value)) {
+            render_table(value, inner, text);
         } else if (depth + 1 < RENDER_MAX_DEPTH) {
-            add_object(value, NULL, depth + 1, text);
+            add_object(value, NULL, unit_of(key, unit), depth + 1, text);
         }
     }
 }
@@ -264,6 +370,6 @@ void
 render_report(struct json_object *report, const char *const *hidden, struct text *text)
 {
     if (json_object_is_type(report, json_type_object)) {
-        add_object(report, hidden, 0, text);
+        add_object(report, hidden, UNIT_NONE, 0, text);
     }
 }

@@ -54,7 +54,7 @@ run_read_prompt(const struct run_values *wanted, struct text *prompt, struct hea
 {
     if (wanted->prompt && wanted->file) {
         return error_set(err, HEARTH_EUSAGE,
-                         "hearth run: one of --prompt and --file wanted, both found");
+                         "run: one of --prompt and --file wanted, both found");
     }
     if (wanted->prompt) {
         text_add(prompt, wanted->prompt);
@@ -63,7 +63,7 @@ run_read_prompt(const struct run_values *wanted, struct text *prompt, struct hea
     if (!wanted->file && isatty(STDIN_FILENO) == 1) {
         return error_set(
             err, HEARTH_EUSAGE,
-            "hearth run: a prompt wanted: -p TEXT, -f FILE, or text on standard input");
+            "run: a prompt wanted: -p TEXT, -f FILE, or text on standard input");
     }
     const int status =
         file_read(wanted->file ? wanted->file : "-", RUN_MAX_PROMPT_BYTES, prompt, err);
@@ -140,7 +140,7 @@ run_raw_ids(struct generator *generator, const struct text *prompt, int32_t **re
     }
     if (n == 0) {
         free(ids);
-        return error_set(err, HEARTH_EUSAGE, "hearth run: a prompt of at least one token wanted");
+        return error_set(err, HEARTH_EUSAGE, "run: a prompt of at least one token wanted");
     }
     *ret_ids = ids;
     *ret_n = n;

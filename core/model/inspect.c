@@ -1,4 +1,4 @@
-/* inspect.c - the report behind `hearth inspect`: everything sizes.c can say about an opened model, as one JSON object. */
+/* inspect.c - the report behind `hearth inspect`: what sizes.c can say about an opened model, as one JSON object. */
 #include <config.h>
 
 #include <stdio.h>
@@ -304,7 +304,8 @@ model_inspect(const struct model *model, char **ret_json, struct hearth_error *e
     report_context(&report, model_shape(model));
     report_flops(&report, model_shape(model), sizes.total.active_parameters);
     report_tensors(&report, model);
-    const char *text = report.failed ? NULL : json_object_to_json_string_ext(report.root, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+    const int style = JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE;
+    const char *text = report.failed ? NULL : json_object_to_json_string_ext(report.root, style);
     char *json = text ? strdup(text) : NULL;
     json_object_put(report.root);
     if (!json) {

@@ -10,8 +10,9 @@
 
 /* A side of a matrix, as a formula of the shape.  ratio is the layer's compress ratio, c its shape_overlap. */
 enum extent {
-    ONE, THREE, DIM, VOCAB, HEADS, Q_RANK, Q_WIDTH, HEAD_DIM, GROUP_IN, O_WIDTH, EXPERTS, TOPK, INNER, STREAMS, MIXES, STREAM_WIDTH,
-    RATIO, ENTRY_WIDTH, INDEX_HEADS, INDEX_WIDTH, INDEX_DIM, INDEX_ENTRY_WIDTH, TAPS_WIDTH, MARKOV, DIM_MARKOV
+    ONE, THREE, DIM, VOCAB, HEADS, Q_RANK, Q_WIDTH, HEAD_DIM, GROUP_IN, O_WIDTH, EXPERTS, TOPK, INNER, STREAMS, MIXES,
+    STREAM_WIDTH, RATIO, ENTRY_WIDTH, INDEX_HEADS, INDEX_WIDTH, INDEX_DIM, INDEX_ENTRY_WIDTH, TAPS_WIDTH, MARKOV,
+    DIM_MARKOV
 };
 
 static uint64_t
@@ -107,7 +108,8 @@ static const struct layout_row layer_rows[] = {
     ROW_M("attn.indexer.weights_proj.weight", CSA_ONLY, BF16, INDEXER, INDEX_HEADS, DIM, index_weights_proj),
     ROW_M("attn.indexer.compressor.ape", CSA_ONLY, F32, INDEXER, RATIO, INDEX_ENTRY_WIDTH, index_compressor.ape),
     ROW_M("attn.indexer.compressor.wkv.weight", CSA_ONLY, BF16, INDEXER, INDEX_ENTRY_WIDTH, DIM, index_compressor.wkv),
-    ROW_M("attn.indexer.compressor.wgate.weight", CSA_ONLY, BF16, INDEXER, INDEX_ENTRY_WIDTH, DIM, index_compressor.wgate),
+    ROW_M("attn.indexer.compressor.wgate.weight", CSA_ONLY, BF16, INDEXER, INDEX_ENTRY_WIDTH, DIM,
+          index_compressor.wgate),
     ROW_V("attn.indexer.compressor.norm.weight", CSA_ONLY, BF16, INDEXER, INDEX_DIM, index_compressor.norm),
     ROW_M("ffn.gate.weight", ALWAYS, BF16, GATE, EXPERTS, DIM, gate),
     ROW_V("ffn.gate.bias", SCORED, F32, GATE, EXPERTS, gate_bias),

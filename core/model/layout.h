@@ -1,6 +1,7 @@
 /* core/model/layout.h - every matrix that a DeepSeek-V4 checkpoint of a given shape holds: name, type, extents, place.
  *
- * The one list behind binding and checking the roles, counting sizes without a checkpoint, and writing test checkpoints. */
+ * The one list behind binding and checking the roles, counting sizes without a checkpoint, and writing test
+ * checkpoints. */
 #ifndef CORE_MODEL_LAYOUT_H
 #define CORE_MODEL_LAYOUT_H
 
@@ -30,11 +31,11 @@ struct layout_tensor {
     uint64_t n_elements, size_bytes; /* as stored */
 };
 
-/* Calls visit for every matrix: the global ones, then layer by layer, then the drafter's n_nextn stages.  A status other than 0
- * ends the walk and is returned. */
+/* Calls visit for every matrix: the global ones, then layer by layer, then the drafter's n_nextn stages.  A status
+ * other than 0 ends the walk and is returned. */
 int layout_walk(const struct model_shape *shape,
-                int (*visit)(void *context, const struct layout_matrix *matrix, struct hearth_error *err), void *context,
-                struct hearth_error *err);
+                int (*visit)(void *context, const struct layout_matrix *matrix, struct hearth_error *err),
+                void *context, struct hearth_error *err);
 
 /* How the elements and the scales of a matrix are stored when their type is dtype. */
 struct layout_tensor layout_weight(const struct layout_matrix *matrix, enum hearth_dtype dtype);

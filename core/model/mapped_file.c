@@ -1,5 +1,5 @@
-/* mapped_file.c - see mapped_file.h.  No advice is given to the kernel: a loader reads weights front to back, a backend that
- * keeps using the mapping reads whole experts in any order, and the default readahead serves both. */
+/* mapped_file.c - see mapped_file.h.  No advice is given to the kernel: a loader reads weights front to back, a backend
+ * that keeps using the mapping reads whole experts in any order, and the default readahead serves both. */
 #include <config.h>
 
 #include "core/model/mapped_file.h"

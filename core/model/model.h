@@ -15,7 +15,7 @@ struct tokenizer;
 struct chat_passages;
 
 enum model_open_flags {
-    MODEL_HEADERS_ONLY = 1, /* keeps no weight bytes mapped, reads no text files: roles have shapes and NULL data; for inspect and plan */
+    MODEL_HEADERS_ONLY = 1, /* for inspect and plan: roles have shapes and NULL data; no text files are read */
 };
 
 /* Errors: EIO, EFORMAT, EUNSUPPORTED (another architecture), EMEMORY; each names file, field or tensor.
@@ -36,11 +36,11 @@ const struct tokenizer *model_tokenizer(const struct model *model);
 /* Never NULL unless only headers were read; passages the checkpoint lacks are empty. */
 const struct chat_passages *model_passages(const struct model *model);
 
-/* Reads a role's bytes: EFORMAT, naming the tensor, if a scale is NaN or an E4M3 element is.  model_open checks the scales of
- * all dense weights; experts of a large model are checked with this when they load. */
+/* Reads a role's bytes: EFORMAT, naming the tensor, if a scale is NaN or an E4M3 element is.  model_open checks the
+ * scales of all dense weights; experts of a large model are checked with this when they load. */
 int model_check_matrix(const struct model *model, const struct hearth_matrix *matrix, struct hearth_error *err);
 
-/* Stored bytes of the main model; of them, those read for one token at short context (experts_per_token of n_experts). */
+/* Stored bytes of the main model; of them, those read for one token at short context. */
 uint64_t model_weight_bytes(const struct model *model);
 uint64_t model_active_bytes(const struct model *model);
 

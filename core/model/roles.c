@@ -25,8 +25,9 @@ tensor_set_sort(struct tensor_set *set, struct hearth_error *err)
     for (size_t i = 1; i < set->n_tensors; i++) {
         const struct tensor *before = set->by_name[i - 1], *tensor = set->by_name[i];
         if (strcmp(before->name, tensor->name) == 0) {
-            return error_set(err, HEARTH_EFORMAT, "%s: tensor %.160s: one of that name wanted, found in %.60s and %.60s",
-                             set->path, tensor->name, before->file, tensor->file);
+            return error_set(err, HEARTH_EFORMAT,
+                             "%s: tensor %.160s: one of that name wanted, found in %.60s and %.60s", set->path,
+                             tensor->name, before->file, tensor->file);
         }
     }
     return HEARTH_OK;
@@ -65,8 +66,9 @@ replace_component(char *name, const char *from, const char *to)
 bool
 roles_rename(char *name)
 {
-    static const char *const pairs[][2] = {{"self_attn", "attn"}, {"mlp", "ffn"}, {"weight_scale_inv", "scale"},
-                                           {"e_score_correction_bias", "bias"}, {"embed_tokens", "embed"}, {"lm_head", "head"}};
+    static const char *const pairs[][2] = {{"self_attn", "attn"},         {"mlp", "ffn"},
+                                           {"weight_scale_inv", "scale"}, {"e_score_correction_bias", "bias"},
+                                           {"embed_tokens", "embed"},     {"lm_head", "head"}};
     static const char prefix[] = "model.";
     bool changed = false;
     if (strncmp(name, prefix, sizeof prefix - 1) == 0) {
@@ -123,8 +125,8 @@ require(const struct binding *binding, const char *name, const struct layout_ten
     }
     if (found->dtype != wanted->dtype || found->n_dims != wanted->n_dims
         || memcmp(found->dims, wanted->dims, wanted->n_dims * sizeof wanted->dims[0]) != 0) {
-        return error_set(err, HEARTH_EFORMAT, "%s/%s: tensor %s: %s %s wanted, %s %s found", binding->set->path, found->file,
-                         name, tensor_dtype_text(wanted->dtype), wanted_dims, found->dtype_text,
+        return error_set(err, HEARTH_EFORMAT, "%s/%s: tensor %s: %s %s wanted, %s %s found", binding->set->path,
+                         found->file, name, tensor_dtype_text(wanted->dtype), wanted_dims, found->dtype_text,
                          tensor_dims_text(found->n_dims, found->dims, found_dims));
     }
     *ret_tensor = found;
@@ -209,7 +211,7 @@ bind_matrix(void *context, const struct layout_matrix *matrix, struct hearth_err
     return HEARTH_OK;
 }
 
-/* Tensors that the walk did not meet: a drafter's are let be, any other means a model that hearth would compute wrongly. */
+/* Tensors that the walk did not meet: a drafter's are let be, any other means a model that hearth would get wrong. */
 static int
 check_unmet(const struct tensor_set *set, struct model_roles *roles, struct hearth_error *err)
 {
@@ -222,8 +224,8 @@ check_unmet(const struct tensor_set *set, struct model_roles *roles, struct hear
         }
         if (tensor->kind == TENSOR_UNKNOWN) {
             return error_set(err, HEARTH_EUNSUPPORTED,
-                             "%s/%s: tensor %.200s: a tensor of the DeepSeek-V4 that config.json describes wanted", set->path,
-                             tensor->file, tensor->name);
+                             "%s/%s: tensor %.200s: a tensor of the DeepSeek-V4 that config.json describes wanted",
+                             set->path, tensor->file, tensor->name);
         }
         if (tensor->kind == TENSOR_NEXTN) {
             roles->n_nextn_tensors++;

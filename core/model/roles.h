@@ -1,5 +1,5 @@
-/* core/model/roles.h - which tensor is what.  A role is a matrix in canonical layout (hearth/plugin.h) that points into the
- * mapped files; absent roles have dtype NONE and data NULL. */
+/* core/model/roles.h - which tensor is what.  A role is a matrix in canonical layout (hearth/plugin.h) that points into
+ * the mapped files; absent roles have dtype NONE and data NULL. */
 #ifndef CORE_MODEL_ROLES_H
 #define CORE_MODEL_ROLES_H
 
@@ -54,14 +54,15 @@ struct tensor *tensor_set_find(const struct tensor_set *set, const char *name); 
 /* Sorts by_name.  Errors: EFORMAT (two tensors of one name). */
 int tensor_set_sort(struct tensor_set *set, struct hearth_error *err);
 
-/* Turns the older and longer spellings of a name ("model.", "self_attn", "weight_scale_inv" ...) into the published one, in
- * place.  True if it changed. */
+/* Turns the older and longer spellings of a name ("model.", "self_attn", "weight_scale_inv" ...) into the published
+ * one, in place.  True if it changed. */
 bool roles_rename(char *name);
 
-/* Finds, checks and binds every tensor; sets shape->n_nextn and nextn_kind, and each tensor's kind and layer.  Errors: EFORMAT
- * (missing, of another type or shape), EUNSUPPORTED (a tensor that no DeepSeek-V4 of this shape has), EMEMORY.
+/* Finds, checks and binds every tensor; sets shape->n_nextn and nextn_kind, and each tensor's kind and layer.  Errors:
+ * EFORMAT (missing, of another type or shape), EUNSUPPORTED (a tensor that no DeepSeek-V4 of this shape has), EMEMORY.
  * Owner: the caller; roles_free. */
-int roles_bind(struct tensor_set *set, struct model_shape *shape, struct model_roles *ret_roles, struct hearth_error *err);
+int roles_bind(struct tensor_set *set, struct model_shape *shape, struct model_roles *ret_roles,
+               struct hearth_error *err);
 void roles_free(struct model_roles *roles);
 
 #endif

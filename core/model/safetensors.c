@@ -1,7 +1,7 @@
 /* safetensors.c - see safetensors.h.
  *
- * The header is parsed here and not by json-c: its grammar is a small part of JSON, a checkpoint has up to 150,000 entries, and
- * an error should name the byte. */
+ * The header is parsed here and not by json-c: its grammar is a small part of JSON, a checkpoint has up to 150,000
+ * entries, and an error should name the byte. */
 #include "core/model/safetensors.h"
 
 #include <inttypes.h>
@@ -38,14 +38,15 @@ struct span {
 static int
 cursor_fail(const struct cursor *cursor, const char *wanted)
 {
-    return error_set(cursor->err, HEARTH_EFORMAT, "%s: header byte %td: %s wanted", cursor->path, cursor->at - cursor->begin,
-                     wanted);
+    return error_set(cursor->err, HEARTH_EFORMAT, "%s: header byte %td: %s wanted", cursor->path,
+                     cursor->at - cursor->begin, wanted);
 }
 
 static void
 skip_space(struct cursor *cursor)
 {
-    while (cursor->at < cursor->end && (*cursor->at == ' ' || *cursor->at == '\n' || *cursor->at == '\r' || *cursor->at == '\t')) {
+    while (cursor->at < cursor->end &&
+           (*cursor->at == ' ' || *cursor->at == '\n' || *cursor->at == '\r' || *cursor->at == '\t')) {
         cursor->at++;
     }
 }
@@ -202,17 +203,17 @@ find_type(struct span text)
 
 /* Checks an entry against the file and fills the tensor but its name. */
 static int
-place_tensor(const struct cursor *cursor, struct span name, const struct entry *entry, uint64_t header_bytes, uint64_t file_size,
-             struct tensor *ret_tensor)
+place_tensor(const struct cursor *cursor, struct span name, const struct entry *entry, uint64_t header_bytes,
+             uint64_t file_size, struct tensor *ret_tensor)
 {
     const uint64_t data_bytes = file_size - header_bytes;
     const int name_length = (int)(name.length < 200 ? name.length : 200);
     const struct stored_type *type = find_type(entry->dtype);
     uint64_t n_elements = 1, size_bytes = 0;
     if (!type) {
-        return error_set(cursor->err, HEARTH_EFORMAT, "%s: tensor %.*s: a safetensors dtype wanted, %.*s found", cursor->path,
-                         name_length, name.bytes, (int)(entry->dtype.length < 20 ? entry->dtype.length : 20),
-                         entry->dtype.bytes);
+        return error_set(cursor->err, HEARTH_EFORMAT, "%s: tensor %.*s: a safetensors dtype wanted, %.*s found",
+                         cursor->path, name_length, name.bytes,
+                         (int)(entry->dtype.length < 20 ? entry->dtype.length : 20), entry->dtype.bytes);
     }
     bool fits = true;
     for (uint32_t i = 0; i < entry->n_dims; i++) {
@@ -223,18 +224,20 @@ place_tensor(const struct cursor *cursor, struct span name, const struct entry *
     if (!fits || begin > end || end - begin != size_bytes) {
         char text[TENSOR_DIMS_BYTES];
         return error_set(cursor->err, HEARTH_EFORMAT,
-                         "%s: tensor %.*s: data_offsets as far apart as %s %s takes wanted, [%" PRIu64 ", %" PRIu64 "] found",
+                         "%s: tensor %.*s: data_offsets as far apart as %s %s takes wanted, [%" PRIu64 ", %" PRIu64
+                         "] found",
                          cursor->path, name_length, name.bytes, type->text,
                          tensor_dims_text(entry->n_dims, entry->dims, text), begin, end);
     }
     if (end > data_bytes) {
         return error_set(cursor->err, HEARTH_EFORMAT,
-                         "%s: tensor %.*s: data up to byte %" PRIu64 " wanted, but the file holds %" PRIu64, cursor->path,
-                         name_length, name.bytes, end, data_bytes);
+                         "%s: tensor %.*s: data up to byte %" PRIu64 " wanted, but the file holds %" PRIu64,
+                         cursor->path, name_length, name.bytes, end, data_bytes);
     }
     if ((header_bytes + begin) % type->bytes != 0) {
-        return error_set(cursor->err, HEARTH_EFORMAT, "%s: tensor %.*s: data at a multiple of %u bytes wanted, byte %" PRIu64 " found",
-                         cursor->path, name_length, name.bytes, type->bytes, header_bytes + begin);
+        return error_set(cursor->err, HEARTH_EFORMAT,
+                         "%s: tensor %.*s: data at a multiple of %u bytes wanted, byte %" PRIu64 " found", cursor->path,
+                         name_length, name.bytes, type->bytes, header_bytes + begin);
     }
     *ret_tensor = (struct tensor){.dtype_text = type->text, .dtype = type->dtype, .layer = TENSOR_NO_LAYER,
                                   .n_dims = entry->n_dims, .n_elements = n_elements, .offset = header_bytes + begin,
@@ -261,7 +264,8 @@ append_tensor(struct safetensors *header, size_t *capacity, const struct tensor 
 
 /* header->names has room for every byte of the JSON, hence for all names and their ends. */
 static int
-read_tensors(struct cursor *cursor, const char *file, const unsigned char *bytes, uint64_t size, struct safetensors *header)
+read_tensors(struct cursor *cursor, const char *file, const unsigned char *bytes, uint64_t size,
+             struct safetensors *header)
 {
     char *names = header->names;
     size_t capacity = 0;
@@ -319,25 +323,27 @@ check_overlap(const char *path, const struct safetensors *header, struct hearth_
     for (size_t i = 1; i < header->n_tensors; i++) {
         const struct tensor *before = &header->tensors[i - 1], *tensor = &header->tensors[i];
         if (tensor->offset < before->offset + before->size_bytes) {
-            return error_set(err, HEARTH_EFORMAT, "%s: tensor %.160s: data of its own wanted, it overlaps tensor %.160s", path,
-                             tensor->name, before->name);
+            return error_set(err, HEARTH_EFORMAT,
+                             "%s: tensor %.160s: data of its own wanted, it overlaps tensor %.160s", path, tensor->name,
+                             before->name);
         }
     }
     return HEARTH_OK;
 }
 
 int
-safetensors_read(const char *path, const char *file, const unsigned char *bytes, uint64_t size, struct safetensors *ret_header,
-                 struct hearth_error *err)
+safetensors_read(const char *path, const char *file, const unsigned char *bytes, uint64_t size,
+                 struct safetensors *ret_header, struct hearth_error *err)
 {
     if (size < 8) {
-        return error_set(err, HEARTH_EFORMAT, "%s: the 8 bytes of a header length wanted, %" PRIu64 " bytes found", path, size);
+        return error_set(err, HEARTH_EFORMAT, "%s: the 8 bytes of a header length wanted, %" PRIu64 " bytes found",
+                         path, size);
     }
     const uint64_t length = read_le64(bytes);
     if (length > SAFETENSORS_MAX_HEADER_BYTES || length > size - 8) {
         return error_set(err, HEARTH_EFORMAT,
-                         "%s: a header length of at most %u and the file's %" PRIu64 " bytes wanted, %" PRIu64 " found", path,
-                         SAFETENSORS_MAX_HEADER_BYTES, size, length);
+                         "%s: a header length of at most %u and the file's %" PRIu64 " bytes wanted, %" PRIu64 " found",
+                         path, SAFETENSORS_MAX_HEADER_BYTES, size, length);
     }
     struct safetensors header = {.header_bytes = 8 + length};
     header.names = malloc((size_t)length + 1);

@@ -1,5 +1,5 @@
-/* shape.c - config.json -> struct model_shape.  Keys of the published checkpoints; the keys that newer HF transformers writes
- * in their place (rope_parameters, layer_types, mlp_layer_types, partial_rotary_factor) are understood as well. */
+/* shape.c - config.json -> struct model_shape.  Keys of the published checkpoints; those that newer HF transformers
+ * writes in their place (rope_parameters, layer_types, mlp_layer_types, partial_rotary_factor) are understood too. */
 #include "core/model/shape.h"
 
 #include <math.h>
@@ -106,7 +106,8 @@ check_fixed(const char *name, struct json_object *config, struct hearth_error *e
         if (!found && !fixed->required) {
             continue;
         }
-        if (!json_object_is_type(found, json_type_string) || strcmp(json_object_get_string(found), fixed->wanted) != 0) {
+        if (!json_object_is_type(found, json_type_string) ||
+            strcmp(json_object_get_string(found), fixed->wanted) != 0) {
             return unsupported(err, name, fixed->key, fixed->wanted, found);
         }
     }
@@ -200,8 +201,8 @@ read_token_id(const char *name, struct json_object *config, const char *key, uin
     }
     const int64_t id = json_object_is_type(found, json_type_int) ? json_object_get_int64(found) : -1;
     if (id < 0 || id >= vocab_size) {
-        return error_set(err, HEARTH_EFORMAT, "%s: field %s: a token below vocab_size %u wanted, %.40s found", name, key,
-                         vocab_size, json_object_to_json_string_ext(found, JSON_C_TO_STRING_PLAIN));
+        return error_set(err, HEARTH_EFORMAT, "%s: field %s: a token below vocab_size %u wanted, %.40s found", name,
+                         key, vocab_size, json_object_to_json_string_ext(found, JSON_C_TO_STRING_PLAIN));
     }
     *ret_id = (int32_t)id;
     return HEARTH_OK;
@@ -225,14 +226,15 @@ read_rope_dim(const char *name, struct json_object *config, struct model_shape *
         }
     }
     if (dim == 0 || dim % 2 != 0 || dim >= shape->head_dim) {
-        return error_set(err, HEARTH_EFORMAT, "%s: field qk_rope_head_dim: an even number in [2, head_dim %u) wanted, %u found",
-                         name, shape->head_dim, (unsigned)dim);
+        return error_set(err, HEARTH_EFORMAT,
+                         "%s: field qk_rope_head_dim: an even number in [2, head_dim %u) wanted, %u found", name,
+                         shape->head_dim, (unsigned)dim);
     }
     shape->rope_dim = (uint32_t)dim;
     return HEARTH_OK;
 }
 
-/* rope_scaling, or rope_parameters (its parts "main" and "compress", or flat): only YaRN without an attention factor. */
+/* rope_scaling, or rope_parameters (flat, or its part "compress"): only YaRN without an attention factor. */
 static int
 read_yarn(const char *name, struct json_object *scaling, struct model_shape *shape, struct hearth_error *err)
 {
@@ -249,8 +251,10 @@ read_yarn(const char *name, struct json_object *scaling, struct model_shape *sha
     double attention;
     int status = json_get_u64(name, scaling, "original_max_position_embeddings", 1, 1u << 30, &positions, err);
     status = status < 0 ? status : json_get_double(name, scaling, "factor", 1, 1e6, &shape->yarn_factor, err);
-    status = status < 0 ? status : json_get_double_or(name, scaling, "beta_fast", 1e-3, 1e6, 32, &shape->yarn_beta_fast, err);
-    status = status < 0 ? status : json_get_double_or(name, scaling, "beta_slow", 1e-3, 1e6, 1, &shape->yarn_beta_slow, err);
+    status = status < 0 ? status
+                        : json_get_double_or(name, scaling, "beta_fast", 1e-3, 1e6, 32, &shape->yarn_beta_fast, err);
+    status =
+        status < 0 ? status : json_get_double_or(name, scaling, "beta_slow", 1e-3, 1e6, 1, &shape->yarn_beta_slow, err);
     status = status < 0 ? status : json_get_double_or(name, scaling, "attention_factor", 1, 1, 1, &attention, err);
     if (status < 0) {
         return status;
@@ -291,15 +295,16 @@ read_ratio(const char *name, size_t layer, struct json_object *found, uint32_t *
 {
     const int64_t ratio = json_object_is_type(found, json_type_int) ? json_object_get_int64(found) : -1;
     if (ratio != 0 && ratio != 4 && ratio != 128) {
-        return error_set(err, HEARTH_EUNSUPPORTED, "%s: field compress_ratios[%zu]: 0, 4 or 128 wanted, %.40s found", name, layer,
-                         json_object_to_json_string_ext(found, JSON_C_TO_STRING_PLAIN));
+        return error_set(err, HEARTH_EUNSUPPORTED, "%s: field compress_ratios[%zu]: 0, 4 or 128 wanted, %.40s found",
+                         name, layer, json_object_to_json_string_ext(found, JSON_C_TO_STRING_PLAIN));
     }
     *ret_ratio = (uint32_t)ratio;
     return HEARTH_OK;
 }
 
 static int
-read_layer_type(const char *name, size_t layer, struct json_object *found, uint32_t *ret_ratio, struct hearth_error *err)
+read_layer_type(const char *name, size_t layer, struct json_object *found, uint32_t *ret_ratio,
+                struct hearth_error *err)
 {
     static const struct {
         const char *text;
@@ -313,8 +318,9 @@ read_layer_type(const char *name, size_t layer, struct json_object *found, uint3
             return HEARTH_OK;
         }
     }
-    return error_set(err, HEARTH_EUNSUPPORTED, "%s: field layer_types[%zu]: an attention kind of DeepSeek-V4 wanted, %.40s found",
-                     name, layer, json_object_to_json_string_ext(found, JSON_C_TO_STRING_PLAIN));
+    return error_set(err, HEARTH_EUNSUPPORTED,
+                     "%s: field layer_types[%zu]: an attention kind of DeepSeek-V4 wanted, %.40s found", name, layer,
+                     json_object_to_json_string_ext(found, JSON_C_TO_STRING_PLAIN));
 }
 
 /* One entry a layer; entries after the backbone's are the drafter's stages and must be 0. */
@@ -330,8 +336,8 @@ read_layers(const char *name, struct json_object *config, struct model_shape *sh
     }
     const size_t n = json_object_array_length(list);
     if (n < shape->n_layers || n > shape->n_layers + SHAPE_MAX_STAGES) {
-        return error_set(err, HEARTH_EFORMAT, "%s: field %s: num_hidden_layers %u to %u entries wanted, %zu found", name, key,
-                         shape->n_layers, shape->n_layers + SHAPE_MAX_STAGES, n);
+        return error_set(err, HEARTH_EFORMAT, "%s: field %s: num_hidden_layers %u to %u entries wanted, %zu found",
+                         name, key, shape->n_layers, shape->n_layers + SHAPE_MAX_STAGES, n);
     }
     for (size_t i = 0; i < n; i++) {
         struct json_object *found = json_object_array_get_idx(list, i);
@@ -343,8 +349,8 @@ read_layers(const char *name, struct json_object *config, struct model_shape *sh
         if (i < shape->n_layers) {
             shape->compress_ratios[i] = ratio;
         } else if (ratio != 0) {
-            return error_set(err, HEARTH_EUNSUPPORTED, "%s: field %s[%zu]: 0 wanted after the %u layers, %u found", name, key, i,
-                             shape->n_layers, ratio);
+            return error_set(err, HEARTH_EUNSUPPORTED, "%s: field %s[%zu]: 0 wanted after the %u layers, %u found",
+                             name, key, i, shape->n_layers, ratio);
         }
     }
     shape->n_nextn = (uint32_t)(n - shape->n_layers);
@@ -375,7 +381,8 @@ read_hash_layers(const char *name, struct json_object *config, struct model_shap
         n_hash += hash;
     }
     if (n != shape->n_layers) {
-        return error_set(err, HEARTH_EFORMAT, "%s: field mlp_layer_types: num_hidden_layers %u entries wanted, %zu found", name,
+        return error_set(err, HEARTH_EFORMAT,
+                         "%s: field mlp_layer_types: num_hidden_layers %u entries wanted, %zu found", name,
                          shape->n_layers, n);
     }
     shape->n_hash_layers = (uint32_t)n_hash;
@@ -395,8 +402,8 @@ read_indexer(const char *name, struct json_object *config, struct model_shape *s
     const uint32_t width = shape->index_head_dim;
     if ((width & (width - 1)) != 0 || width < shape->rope_dim) {
         return error_set(err, HEARTH_EFORMAT,
-                         "%s: field index_head_dim: a power of two of at least qk_rope_head_dim %u wanted, %u found", name,
-                         shape->rope_dim, width);
+                         "%s: field index_head_dim: a power of two of at least qk_rope_head_dim %u wanted, %u found",
+                         name, shape->rope_dim, width);
     }
     return HEARTH_OK;
 }
@@ -416,8 +423,8 @@ read_drafter(const char *name, struct json_object *config, struct model_shape *s
     struct json_object *taps = member(config, "dspark_target_layer_ids");
     const size_t n_taps = json_object_is_type(taps, json_type_array) ? json_object_array_length(taps) : 0;
     if (rank > 0 && (n_taps < 1 || n_taps > shape->n_layers)) {
-        return error_set(err, HEARTH_EFORMAT, "%s: field dspark_target_layer_ids: 1 to %u layers wanted, %zu found", name,
-                         shape->n_layers, n_taps);
+        return error_set(err, HEARTH_EFORMAT, "%s: field dspark_target_layer_ids: 1 to %u layers wanted, %zu found",
+                         name, shape->n_layers, n_taps);
     }
     shape->nextn_kind = rank > 0 ? NEXTN_DSPARK : NEXTN_MTP;
     shape->dspark_rank = (uint32_t)rank;
@@ -433,17 +440,19 @@ check_relations(const char *name, const struct model_shape *shape, struct hearth
                          shape->n_shared_experts);
     }
     if (shape->n_heads % shape->o_groups != 0) {
-        return error_set(err, HEARTH_EFORMAT, "%s: field o_groups: a divisor of num_attention_heads %u wanted, %u found", name,
+        return error_set(err, HEARTH_EFORMAT,
+                         "%s: field o_groups: a divisor of num_attention_heads %u wanted, %u found", name,
                          shape->n_heads, shape->o_groups);
     }
     if (shape->experts_per_token > shape->n_experts) {
-        return error_set(err, HEARTH_EFORMAT, "%s: field num_experts_per_tok: at most n_routed_experts %u wanted, %u found", name,
+        return error_set(err, HEARTH_EFORMAT,
+                         "%s: field num_experts_per_tok: at most n_routed_experts %u wanted, %u found", name,
                          shape->n_experts, shape->experts_per_token);
     }
     if (shape->dim % 2 != 0 || shape->expert_inner % 2 != 0) {
         return error_set(err, HEARTH_EUNSUPPORTED,
-                         "%s: fields hidden_size, moe_intermediate_size: even numbers wanted, %u and %u found", name, shape->dim,
-                         shape->expert_inner);
+                         "%s: fields hidden_size, moe_intermediate_size: even numbers wanted, %u and %u found", name,
+                         shape->dim, shape->expert_inner);
     }
     return HEARTH_OK;
 }

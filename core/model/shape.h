@@ -1,5 +1,5 @@
-/* core/model/shape.h - the hyper-parameters of a DeepSeek-V4 checkpoint, checked once.  Names follow config.json; the symbols
- * of the specification stand beside them. */
+/* core/model/shape.h - the hyper-parameters of a DeepSeek-V4 checkpoint, checked once.  Names follow config.json; the
+ * symbols of the specification stand beside them. */
 #ifndef CORE_MODEL_SHAPE_H
 #define CORE_MODEL_SHAPE_H
 
@@ -16,7 +16,7 @@
 enum layer_kind { LAYER_SWA = 0, LAYER_CSA, LAYER_HCA };
 #define N_LAYER_KINDS 3
 
-/* The drafter that follows the backbone, in the tensors mtp.*: the preview's MTP blocks or the DSpark stages of 0731. */
+/* The drafter that follows the backbone (mtp.*): the preview's MTP blocks or the DSpark stages of 0731. */
 enum nextn_kind { NEXTN_MTP = 0, NEXTN_DSPARK };
 
 struct model_shape {
@@ -40,7 +40,7 @@ struct model_shape {
     uint32_t window;            /* sliding_window, W */
     uint32_t n_streams;         /* hc_mult, S */
     uint32_t n_sinkhorn;        /* hc_sinkhorn_iters */
-    uint32_t n_nextn;           /* drafter stages: announced by config.json; once a model is open, found in its tensors */
+    uint32_t n_nextn; /* drafter stages: announced by config.json; once a model is open, found in its tensors */
     enum nextn_kind nextn_kind;
     uint32_t dspark_rank;       /* dspark_markov_rank */
     uint32_t dspark_n_taps;     /* length of dspark_target_layer_ids */
@@ -49,10 +49,10 @@ struct model_shape {
     float route_scale;          /* routed_scaling_factor */
     float swiglu_limit;
     float norm_eps, hc_eps;
+    uint32_t yarn_original_positions; /* 0: no YaRN */
     double rope_theta, compress_rope_theta;
     double yarn_factor;
     double yarn_beta_fast, yarn_beta_slow;
-    uint32_t yarn_original_positions; /* 0: no YaRN */
     uint32_t compress_ratios[SHAPE_MAX_LAYERS]; /* r_l: 0, 4 or 128; only the backbone's */
 };
 
@@ -80,9 +80,9 @@ shape_count_layers(const struct model_shape *shape, enum layer_kind kind)
     return n;
 }
 
-/* Reads config.json (name: its path, for errors) and checks every value and every relation between values.  The ranges are
- * such that the product of any three extents fits 64 bits.  Errors: EFORMAT; EUNSUPPORTED where the value is meaningful but
- * not of the DeepSeek-V4 that hearth computes (another model_type, scoring_func, compress ratio ...). */
+/* Reads config.json (name: its path, for errors) and checks every value and every relation between values.  The ranges
+ * are such that the bytes of a matrix of any two extents fit 64 bits.  Errors: EFORMAT; EUNSUPPORTED where the value
+ * means something, but not the DeepSeek-V4 that hearth computes (another model_type, scoring_func, ratio ...). */
 struct json_object;
 int shape_read(const char *name, struct json_object *config, struct model_shape *ret_shape, struct hearth_error *err);
 

@@ -64,7 +64,8 @@ list_shards(const char *index_path, struct json_object *weight_map, struct shard
         struct json_object *value = json_object_iter_peek_value(&at);
         const char *file = json_object_is_type(value, json_type_string) ? json_object_get_string(value) : "";
         if (file[0] == '\0' || file[0] == '.' || strchr(file, '/') || strlen(file) > 255) {
-            return error_set(err, HEARTH_EFORMAT, "%s: weight_map: tensor %.160s: the name of a file beside it wanted, %.80s found",
+            return error_set(err, HEARTH_EFORMAT,
+                             "%s: weight_map: tensor %.160s: the name of a file beside it wanted, %.80s found",
                              index_path, json_object_iter_peek_name(&at), json_object_to_json_string(value));
         }
         bool known = false;
@@ -153,7 +154,8 @@ join_tensors(const char *folder, struct shard_set *set, struct hearth_error *err
 
 /* weight_map and the shards must name the same tensors in the same files.  Matched entries leave weight_map. */
 static int
-check_index(const char *index_path, struct json_object *weight_map, const struct tensor_set *set, struct hearth_error *err)
+check_index(const char *index_path, struct json_object *weight_map, const struct tensor_set *set,
+            struct hearth_error *err)
 {
     for (size_t i = 0; i < set->n_tensors; i++) {
         const struct tensor *tensor = &set->tensors[i];
@@ -163,16 +165,17 @@ check_index(const char *index_path, struct json_object *weight_map, const struct
                              tensor->name, tensor->file);
         }
         if (strcmp(json_object_get_string(file), tensor->file) != 0) {
-            return error_set(err, HEARTH_EFORMAT, "%s: weight_map: tensor %.160s: %.80s wanted, which holds it, %.80s found",
-                             index_path, tensor->name, tensor->file, json_object_get_string(file));
+            return error_set(err, HEARTH_EFORMAT,
+                             "%s: weight_map: tensor %.160s: %.80s wanted, which holds it, %.80s found", index_path,
+                             tensor->name, tensor->file, json_object_get_string(file));
         }
         json_object_object_del(weight_map, tensor->name);
     }
     if (json_object_object_length(weight_map) > 0) {
         struct json_object_iterator first = json_object_iter_begin(weight_map);
         return error_set(err, HEARTH_EFORMAT, "%s/%.80s: tensor %.160s wanted by %s, none found", set->path,
-                         json_object_get_string(json_object_iter_peek_value(&first)), json_object_iter_peek_name(&first),
-                         INDEX_FILE);
+                         json_object_get_string(json_object_iter_peek_value(&first)),
+                         json_object_iter_peek_name(&first), INDEX_FILE);
     }
     return HEARTH_OK;
 }
@@ -198,17 +201,19 @@ read_index(const char *folder, const char *index_path, struct shard_set *set, st
         char *single = path_join(folder, SINGLE_FILE);
         const bool found = single && access(single, F_OK) == 0;
         free(single);
-        return found ? add_shard(set, &capacity, SINGLE_FILE, err)
-                     : error_set(err, HEARTH_EIO, "%s: %s or %s wanted, neither found", folder, INDEX_FILE, SINGLE_FILE);
+        return found
+                   ? add_shard(set, &capacity, SINGLE_FILE, err)
+                   : error_set(err, HEARTH_EIO, "%s: %s or %s wanted, neither found", folder, INDEX_FILE, SINGLE_FILE);
     }
     int status = json_parse_file(index_path, MAX_INDEX_BYTES, ret_index, err);
-    status = status < 0 ? status : json_get(index_path, *ret_index, "weight_map", json_type_object, ret_weight_map, err);
+    status =
+        status < 0 ? status : json_get(index_path, *ret_index, "weight_map", json_type_object, ret_weight_map, err);
     return status < 0 ? status : list_shards(index_path, *ret_weight_map, set, err);
 }
 
 int
-shards_open(const char *folder, bool keep_maps, void (*digest)(void *context, const void *bytes, size_t size), void *context,
-            struct shard_set *ret_set, struct hearth_error *err)
+shards_open(const char *folder, bool keep_maps, void (*digest)(void *context, const void *bytes, size_t size),
+            void *context, struct shard_set *ret_set, struct hearth_error *err)
 {
     struct shard_set set = {0};
     struct json_object *index = NULL, *weight_map = NULL;

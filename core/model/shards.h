@@ -1,5 +1,5 @@
-/* core/model/shards.h - the weight files of a checkpoint: one model.safetensors, or those that model.safetensors.index.json
- * names; their headers read, their tensors in one list. */
+/* core/model/shards.h - the weight files of a checkpoint: one model.safetensors, or those that
+ * model.safetensors.index.json names; their headers read, their tensors in one list. */
 #ifndef CORE_MODEL_SHARDS_H
 #define CORE_MODEL_SHARDS_H
 
@@ -20,8 +20,8 @@ struct shard_set {
     struct tensor_set tensors; /* in file order, under their published names */
 };
 
-/* folder outlives the set.  keep_maps: the tensors' data stay mapped; otherwise their data is NULL.  digest sees every header
- * and file size.  Errors: EIO, EFORMAT, EMEMORY.  Owner: the caller; shards_close. */
+/* folder outlives the set.  keep_maps: the tensors' data stay mapped; otherwise their data is NULL.  digest sees every
+ * header and file size.  Errors: EIO, EFORMAT, EMEMORY.  Owner: the caller; shards_close. */
 int shards_open(const char *folder, bool keep_maps, void (*digest)(void *context, const void *bytes, size_t size),
                 void *context, struct shard_set *ret_set, struct hearth_error *err);
 void shards_close(struct shard_set *set); /* an empty one allowed */

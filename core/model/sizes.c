@@ -19,8 +19,8 @@ row_add(struct size_row *row, const struct size_row *more)
 }
 
 static void
-count_tensor(const struct model_shape *shape, enum tensor_kind kind, enum hearth_dtype dtype, uint64_t n_elements, uint64_t bytes,
-             struct model_sizes *sizes)
+count_tensor(const struct model_shape *shape, enum tensor_kind kind, enum hearth_dtype dtype, uint64_t n_elements,
+             uint64_t bytes, struct model_sizes *sizes)
 {
     const bool is_weight = dtype != HEARTH_E8M0 && kind != TENSOR_HASH;
     struct size_row row = {.n_tensors = 1, .n_elements = n_elements, .bytes = bytes,
@@ -58,7 +58,8 @@ finish(const struct model_shape *shape, struct model_sizes *sizes)
 }
 
 void
-sizes_of_tensors(const struct model_shape *shape, const struct tensor *tensors, size_t n_tensors, struct model_sizes *ret_sizes)
+sizes_of_tensors(const struct model_shape *shape, const struct tensor *tensors, size_t n_tensors,
+                 struct model_sizes *ret_sizes)
 {
     struct model_sizes sizes = {0};
     for (size_t i = 0; i < n_tensors; i++) {
@@ -166,7 +167,7 @@ flops_fp8(struct flops flops)
     return flops.linear + 2 * flops.core + 0.5 * flops.indexer;
 }
 
-/* 61 layers, 128 heads, latent rows of 512 + 64, the best 2048 of all keys by 64 index heads of 128; 37 billion active. */
+/* 61 layers, 128 heads, latent rows of 512 + 64, the best 2048 keys by 64 index heads of 128; 37 billion active. */
 struct flops
 sizes_v32_flops(uint64_t n_tokens)
 {

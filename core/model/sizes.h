@@ -1,4 +1,4 @@
-/* core/model/sizes.h - what a model costs, as arithmetic: tensors and bytes by kind, parameters, bytes of context, FLOPs. */
+/* core/model/sizes.h - what a model costs, as arithmetic: tensors and bytes by kind, parameters, context, FLOPs. */
 #ifndef CORE_MODEL_SIZES_H
 #define CORE_MODEL_SIZES_H
 
@@ -52,6 +52,7 @@ double flops_fp8(struct flops flops);
 /* DeepSeek-V3.2, the yardstick of the V4 report. */
 struct flops sizes_v32_flops(uint64_t n_tokens);
 double sizes_v32_flops_fp8(uint64_t n_tokens); /* its indexer is FP8 */
-#define SIZES_V32_CONTEXT_BYTES_PER_TOKEN 48068u /* 61 * (512 e4m3 + 4 f32 scales + 64 bf16, and 128 e4m3 + 1 f32 scale) */
+/* 61 * (512 e4m3 + 4 f32 scales + 64 bf16, and 128 e4m3 + 1 f32 scale) */
+#define SIZES_V32_CONTEXT_BYTES_PER_TOKEN 48068u
 
 #endif

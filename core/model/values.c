@@ -6,7 +6,8 @@
 
 #include "core/base/error.h"
 
-/* Position of the first byte whose bits under mask are all 1, or size.  Eight bytes a step: a byte of ~word & mask is then 0. */
+/* Position of the first byte whose bits under mask are all 1, or size.  Such a byte is 0 in ~word & mask, and a zero
+ * among eight bytes is found by the borrow it causes. */
 static uint64_t
 find_ones(const unsigned char *bytes, uint64_t size, unsigned char mask)
 {
@@ -31,8 +32,9 @@ check_scales(const struct tensor_set *set, const struct tensor *tensor, struct h
 {
     const uint64_t at = find_ones(tensor->data, tensor->size_bytes, 0xFF);
     if (at < tensor->size_bytes) {
-        return error_set(err, HEARTH_EFORMAT, "%s/%s: tensor %s: scales in [0, 254] wanted, NaN (255) found at element %" PRIu64,
-                         set->path, tensor->file, tensor->name, at);
+        return error_set(err, HEARTH_EFORMAT,
+                         "%s/%s: tensor %s: scales in [0, 254] wanted, NaN (255) found at element %" PRIu64, set->path,
+                         tensor->file, tensor->name, at);
     }
     return HEARTH_OK;
 }
@@ -45,7 +47,8 @@ check_table(const struct tensor_set *set, const struct tensor *tensor, uint32_t 
         int64_t expert;
         memcpy(&expert, bytes + 8 * i, 8);
         if (expert < 0 || expert >= n_experts) {
-            return error_set(err, HEARTH_EFORMAT, "%s/%s: tensor %s: experts in [0, %u) wanted, %" PRId64 " found at element %" PRIu64,
+            return error_set(err, HEARTH_EFORMAT,
+                             "%s/%s: tensor %s: experts in [0, %u) wanted, %" PRId64 " found at element %" PRIu64,
                              set->path, tensor->file, tensor->name, n_experts, expert, i);
         }
     }
@@ -66,7 +69,8 @@ values_check_open(const struct tensor_set *set, const struct model_shape *shape,
         if (tensor->kind == TENSOR_NEXTN) {
             continue; /* not loaded */
         }
-        if (tensor->dtype == HEARTH_E8M0 && (tensor->kind != TENSOR_ROUTED || expert_scales <= VALUES_OPEN_SCALE_BYTES)) {
+        if (tensor->dtype == HEARTH_E8M0 &&
+            (tensor->kind != TENSOR_ROUTED || expert_scales <= VALUES_OPEN_SCALE_BYTES)) {
             status = check_scales(set, tensor, err);
         } else if (tensor->kind == TENSOR_HASH) {
             status = check_table(set, tensor, shape->n_experts, err);
@@ -96,15 +100,16 @@ values_check_matrix(const struct tensor_set *set, const struct hearth_matrix *ma
     if (matrix->scales) {
         const uint64_t at = find_ones(matrix->scales, matrix->scales_bytes, 0xFF);
         if (at < matrix->scales_bytes) {
-            return error_set(err, HEARTH_EFORMAT, "%s: tensor %s: scales in [0, 254] wanted, NaN (255) found at element %" PRIu64,
-                             set->path, name_of(set, matrix->scales), at);
+            return error_set(err, HEARTH_EFORMAT,
+                             "%s: tensor %s: scales in [0, 254] wanted, NaN (255) found at element %" PRIu64, set->path,
+                             name_of(set, matrix->scales), at);
         }
     }
     if (matrix->dtype == HEARTH_E4M3 && matrix->data) {
         const uint64_t at = find_ones(matrix->data, matrix->data_bytes, 0x7F);
         if (at < matrix->data_bytes) {
-            return error_set(err, HEARTH_EFORMAT, "%s: tensor %s: numbers wanted, NaN found at element %" PRIu64, set->path,
-                             name_of(set, matrix->data), at);
+            return error_set(err, HEARTH_EFORMAT, "%s: tensor %s: numbers wanted, NaN found at element %" PRIu64,
+                             set->path, name_of(set, matrix->data), at);
         }
     }
     return HEARTH_OK;

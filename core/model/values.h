@@ -4,7 +4,7 @@
 
 #include "core/model/shards.h"
 
-/* Scale bytes of routed experts up to which model_open reads them all; beyond, they are checked when their weights load. */
+/* model_open reads the scales of routed experts up to this many bytes; beyond, they are checked as they load. */
 #define VALUES_OPEN_SCALE_BYTES (64u << 20)
 
 /* What model_open checks: hash tables, scales of the dense weights, and of the experts if those are few. */

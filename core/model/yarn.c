@@ -1,8 +1,9 @@
-/* yarn.c - rotary frequencies: g_i = base^(-2i/rd); YaRN divides the slow ones by its factor, leaves the fast ones alone, and
- * goes linearly from one to the other in between.  config.json: rope_theta, compress_rope_theta, rope_scaling.*
+/* yarn.c - rotary frequencies: g_i = base^(-2i/rd); YaRN divides the slow ones by its factor, leaves the fast ones
+ * alone, and goes linearly from one to the other in between.  config.json: rope_theta, compress_rope_theta,
+ * rope_scaling.*
  *
- * Every step is rounded to f32 where the published code holds a float32 tensor.  Its powers come from whatever device it
- * runs on; here they are rounded correctly. */
+ * Every step is rounded to f32 where the published code holds a float32 tensor.  Its powers come from whatever device
+ * it runs on; here they are rounded correctly. */
 #include <math.h>
 
 #include "core/model/shape.h"

@@ -4,8 +4,8 @@
 
 #include <hearth/engine.h>
 
-/* The fixed English passages of the format.  They are read from the checkpoint (its encoding file), never part of hearth.
- * An absent passage is NULL. */
+/* The fixed English passages of the format.  They are read from the checkpoint (its encoding file), never part of
+ * hearth. An absent passage is NULL. */
 struct chat_passages;
 
 /* Looks in the model folder (encoding/, inference/encoding/, the folder itself) for the official Python encoding file,

@@ -41,7 +41,8 @@ dsml_arguments(const struct chat_message *message, size_t i, struct chat_arena *
     }
     if (unpaired) {
         return error_set(err, HEARTH_EFORMAT,
-                         "chat: message %zu: tool_calls[%zu].function.arguments: whole characters wanted, half a surrogate pair found",
+                         "chat: message %zu: tool_calls[%zu].function.arguments: whole characters wanted, half a "
+                         "surrogate pair found",
                          message->index, i);
     }
     if (object->kind != CHAT_OBJECT) {
@@ -54,7 +55,8 @@ dsml_arguments(const struct chat_message *message, size_t i, struct chat_arena *
 }
 
 int
-chat_dsml_write(struct text *out, const struct chat_message *message, struct chat_arena *arena, struct hearth_error *err)
+chat_dsml_write(struct text *out, const struct chat_message *message, struct chat_arena *arena,
+                struct hearth_error *err)
 {
     text_add(out, "\n\n<" CHAT_DSML "tool_calls>\n");
     for (size_t i = 0; i < message->n_calls; i++) {

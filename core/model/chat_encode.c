@@ -159,8 +159,8 @@ write_body(struct writer *writer, size_t i)
     switch (message->role) {
     case CHAT_ROLE_DEVELOPER:
         if (message->content.length == 0) {
-            return error_set(writer->err, HEARTH_EFORMAT, "chat: message %zu: content: a text wanted, an empty one found",
-                             message->index);
+            return error_set(writer->err, HEARTH_EFORMAT,
+                             "chat: message %zu: content: a text wanted, an empty one found", message->index);
         }
         text_add(&writer->out, CHAT_USER);
         /* fall through */
@@ -186,10 +186,10 @@ write_body(struct writer *writer, size_t i)
     case CHAT_ROLE_OTHER:
         break;
     }
-    return error_set(writer->err, HEARTH_EFORMAT,
-                     "chat: message %zu: role: system, developer, user, latest_reminder, assistant or tool wanted, \"%.*s\" found",
-                     message->index, message->role_name.length < 40 ? (int)message->role_name.length : 40,
-                     message->role_name.bytes);
+    return error_set(
+        writer->err, HEARTH_EFORMAT,
+        "chat: message %zu: role: system, developer, user, latest_reminder, assistant or tool wanted, \"%.*s\" found",
+        message->index, message->role_name.length < 40 ? (int)message->role_name.length : 40, message->role_name.bytes);
 }
 
 static int
@@ -207,9 +207,10 @@ write_task(struct writer *writer, const struct chat_message *message)
         text_printf(&writer->out, "<｜%s｜>", tasks[i]);
         return HEARTH_OK;
     }
-    return error_set(writer->err, HEARTH_EFORMAT,
-                     "chat: message %zu: task: action, query, authority, domain, title or read_url wanted, \"%.*s\" found",
-                     message->index, message->task.length < 40 ? (int)message->task.length : 40, message->task.bytes);
+    return error_set(
+        writer->err, HEARTH_EFORMAT,
+        "chat: message %zu: task: action, query, authority, domain, title or read_url wanted, \"%.*s\" found",
+        message->index, message->task.length < 40 ? (int)message->task.length : 40, message->task.bytes);
 }
 
 /* What stands between a message and the answer to it. */
@@ -277,10 +278,11 @@ encode_read(struct writer *writer, const char *messages, const struct hearth_cha
 {
     struct chat_value *array = NULL;
     bool unpaired = false;
-    int status = chat_json_parse("chat: messages", (struct chat_text){messages, strlen(messages)}, &writer->arena, &array,
-                                 &unpaired, writer->err);
+    int status = chat_json_parse("chat: messages", (struct chat_text){messages, strlen(messages)}, &writer->arena,
+                                 &array, &unpaired, writer->err);
     if (status == HEARTH_OK && unpaired) {
-        status = error_set(writer->err, HEARTH_EFORMAT, "chat: messages: whole characters wanted, half a surrogate pair found");
+        status = error_set(writer->err, HEARTH_EFORMAT,
+                           "chat: messages: whole characters wanted, half a surrogate pair found");
     }
     if (status == HEARTH_OK) {
         status = chat_messages_read(array, &writer->arena, &writer->conversation, writer->err);

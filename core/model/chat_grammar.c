@@ -1,5 +1,5 @@
-/* chat_grammar.c - see chat_grammar.h.  The official parser reads both with regular expressions; what those accept beyond the
- * plain form (Unicode space before name=, one newline more at the end) is accepted here. */
+/* chat_grammar.c - see chat_grammar.h.  The official parser reads both with regular expressions; what those accept
+ * beyond the plain form (Unicode space before name=, one newline more at the end) is accepted here. */
 #include "core/model/chat_grammar.h"
 
 #include <string.h>
@@ -104,7 +104,8 @@ chat_grammar_key(struct chat_text header, struct chat_text *ret_key, bool *ret_i
 }
 
 bool
-chat_grammar_parameter(struct chat_text text, struct chat_text *ret_key, bool *ret_is_string, struct chat_text *ret_value)
+chat_grammar_parameter(struct chat_text text, struct chat_text *ret_key, bool *ret_is_string,
+                       struct chat_text *ret_value)
 {
     size_t head;
     if (!chat_grammar_key(text, ret_key, ret_is_string, &head)) {

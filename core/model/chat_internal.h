@@ -1,7 +1,8 @@
 /* core/model/chat_internal.h - what the chat_*.c files share: the marks of the format, passages, messages.
  *
- * Order of work: chat_json.c reads, chat_messages.c makes messages (merged, sorted, dropped), chat_encode.c writes the prompt
- * with chat_dsml.c for tool calls and the passages of chat_passages.c.  chat_parse.c and chat_stream.c read completions. */
+ * Order of work: chat_json.c reads, chat_messages.c makes messages (merged, sorted, dropped), chat_encode.c writes the
+ * prompt with chat_dsml.c for tool calls and the passages of chat_passages.c.  chat_parse.c and chat_stream.c read
+ * completions. */
 #ifndef CORE_MODEL_CHAT_INTERNAL_H
 #define CORE_MODEL_CHAT_INTERNAL_H
 
@@ -73,7 +74,7 @@ struct chat_block {
     struct chat_text text;    /* the text; for OTHER the type nobody knows */
     struct chat_block *parts; /* of a result given as a list; then text is unused */
     bool is_list;
-    struct chat_text id;      /* of a result: the call it answers */
+    struct chat_text id; /* of a result: the call it answers */
     struct chat_block *next;
 };
 
@@ -83,11 +84,11 @@ struct chat_call {
 };
 
 struct chat_message {
-    size_t index;               /* in the caller's array, for errors; of merged messages the first */
+    size_t index; /* in the caller's array, for errors; of merged messages the first */
     enum chat_role role;
     struct chat_text role_name;
     struct chat_text content, reasoning;
-    struct chat_text task;      /* bytes NULL: none */
+    struct chat_text task;                            /* bytes NULL: none */
     const struct chat_value *tools, *response_format; /* NULL: none */
     bool wo_eos;
     struct chat_call *calls;
@@ -102,11 +103,11 @@ struct chat_conversation {
     bool has_tools;
 };
 
-/* Reads a JSON array of messages: tool messages become results inside user messages, user messages that follow each other
- * become one, results stand in the order of the calls they answer.  Everything borrows from array and arena.
+/* Reads a JSON array of messages: tool messages become results inside user messages, user messages that follow each
+ * other become one, results stand in the order of the calls they answer.  Everything borrows from array and arena.
  * Errors: EFORMAT "chat: message N: FIELD: ...", EMEMORY. */
-int chat_messages_read(const struct chat_value *array, struct chat_arena *arena, struct chat_conversation *ret_conversation,
-                       struct hearth_error *err);
+int chat_messages_read(const struct chat_value *array, struct chat_arena *arena,
+                       struct chat_conversation *ret_conversation, struct hearth_error *err);
 /* Forgets the reasoning before the last user turn, and the developer messages there. */
 void chat_messages_drop(struct chat_conversation *conversation);
 /* The last user or developer message, -1 if there is none. */

@@ -8,7 +8,7 @@
 #include "core/base/error.h"
 #include "core/model/utf8.h"
 
-#define JSON_MAX_DEPTH 900         /* about where Python's own recursion limit refuses */
+#define JSON_MAX_DEPTH 900           /* about where Python's own recursion limit refuses */
 #define JSON_MAX_INTEGER_DIGITS 4300 /* sys.int_info.default_max_str_digits */
 
 struct parser {
@@ -27,15 +27,16 @@ static int
 parse_refuse(struct parser *parser, size_t at, const char *wanted)
 {
     if (at >= parser->length) {
-        return error_set(parser->err, HEARTH_EFORMAT, "%s: byte %zu: %s wanted, the end found", parser->name, at, wanted);
+        return error_set(parser->err, HEARTH_EFORMAT, "%s: byte %zu: %s wanted, the end found", parser->name, at,
+                         wanted);
     }
     const unsigned char byte = (unsigned char)parser->bytes[at];
     if (byte >= 0x20 && byte < 0x7F) {
         return error_set(parser->err, HEARTH_EFORMAT, "%s: byte %zu: %s wanted, '%c' found", parser->name, at, wanted,
                          byte);
     }
-    return error_set(parser->err, HEARTH_EFORMAT, "%s: byte %zu: %s wanted, byte 0x%02X found", parser->name, at, wanted,
-                     byte);
+    return error_set(parser->err, HEARTH_EFORMAT, "%s: byte %zu: %s wanted, byte 0x%02X found", parser->name, at,
+                     wanted, byte);
 }
 
 static int
@@ -105,7 +106,9 @@ string_hex(const struct parser *parser, size_t at, size_t end)
     }
     for (size_t i = 0; i < 4; i++) {
         const char c = parser->bytes[at + i];
-        const int digit = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+        const int digit = c >= '0' && c <= '9'                 ? c - '0'
+                          : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                               : -1;
         if (digit < 0) {
             return -1;
         }
@@ -130,7 +133,8 @@ string_escape(struct parser *parser, size_t *at, size_t end, char **out)
         return parse_refuse(parser, *at, "a valid escape");
     }
     *at += 5;
-    if (code >= 0xD800 && code < 0xDC00 && end - *at >= 6 && parser->bytes[*at] == '\\' && parser->bytes[*at + 1] == 'u') {
+    if (code >= 0xD800 && code < 0xDC00 && end - *at >= 6 && parser->bytes[*at] == '\\' &&
+        parser->bytes[*at + 1] == 'u') {
         const int32_t low = string_hex(parser, *at + 2, end);
         if (low >= 0xDC00 && low < 0xE000) {
             code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);

@@ -1,8 +1,9 @@
 /* core/model/chat_json.h - JSON exactly as Python's json module reads and writes it.
  *
- * The chat format is defined by a Python program, so its JSON is Python's: integers of any size keep their digits, NaN and
- * Infinity are numbers, "\u0000" may stand in a key, a text that json.loads refuses is another prompt than one it takes.
- * json-c differs in each of these, therefore the chat encoding has its own reader; every other file uses core/base/json.h. */
+ * The chat format is defined by a Python program, so its JSON is Python's: integers of any size keep their digits, NaN
+ * and Infinity are numbers, "\u0000" may stand in a key, a text that json.loads refuses is another prompt than one it
+ * takes. json-c differs in each of these, therefore the chat encoding has its own reader; every other file uses
+ * core/base/json.h. */
 #ifndef CORE_MODEL_CHAT_JSON_H
 #define CORE_MODEL_CHAT_JSON_H
 
@@ -49,8 +50,8 @@ struct chat_value {
     struct chat_value *first, *next;
 };
 
-/* Reads one value.  Strings without escapes borrow from text, which must outlive the value.  *ret_unpaired: some string holds
- * half a surrogate pair, which Python keeps and UTF-8 cannot.  Errors: EFORMAT "NAME: byte N: ...", EMEMORY. */
+/* Reads one value.  Strings without escapes borrow from text, which must outlive the value.  *ret_unpaired: some string
+ * holds half a surrogate pair, which Python keeps and UTF-8 cannot.  Errors: EFORMAT "NAME: byte N: ...", EMEMORY. */
 int chat_json_parse(const char *name, struct chat_text text, struct chat_arena *arena, struct chat_value **ret_value,
                     bool *ret_unpaired, struct hearth_error *err);
 /* The member of an object by its key, or NULL. */

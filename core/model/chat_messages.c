@@ -22,8 +22,8 @@ struct reader {
 static int
 read_refuse(const struct reader *reader, const char *field, const char *wanted, const struct chat_value *found)
 {
-    return error_set(reader->err, HEARTH_EFORMAT, "chat: message %zu: %s: %s wanted, %s found", reader->index, field, wanted,
-                     chat_json_kind(found));
+    return error_set(reader->err, HEARTH_EFORMAT, "chat: message %zu: %s: %s wanted, %s found", reader->index, field,
+                     wanted, chat_json_kind(found));
 }
 
 static void *
@@ -233,12 +233,9 @@ read_task(const struct reader *reader, const struct chat_value *object, struct c
 static void
 read_role(const struct chat_value *object, struct chat_message *message)
 {
-    static const char *const names[] = {[CHAT_ROLE_SYSTEM] = "system",
-                                        [CHAT_ROLE_DEVELOPER] = "developer",
-                                        [CHAT_ROLE_USER] = "user",
-                                        [CHAT_ROLE_REMINDER] = "latest_reminder",
-                                        [CHAT_ROLE_ASSISTANT] = "assistant",
-                                        [CHAT_ROLE_TOOL] = "tool"};
+    static const char *const names[] = {[CHAT_ROLE_SYSTEM] = "system",       [CHAT_ROLE_DEVELOPER] = "developer",
+                                        [CHAT_ROLE_USER] = "user",           [CHAT_ROLE_REMINDER] = "latest_reminder",
+                                        [CHAT_ROLE_ASSISTANT] = "assistant", [CHAT_ROLE_TOOL] = "tool"};
     const struct chat_value *role = chat_json_member(object, "role");
     message->role_name = role && role->kind == CHAT_STRING ? role->text : (struct chat_text){"", 0};
     for (enum chat_role r = CHAT_ROLE_SYSTEM; r <= CHAT_ROLE_TOOL; r++) {
@@ -267,8 +264,8 @@ read_user_blocks(const struct reader *reader, const struct chat_value *object, s
         message->blocks = message->last_block = block;
         return read_text(reader, object, "content", "content", ABSENT_EMPTY, &block->text);
     }
-    return read_blocks(reader, blocks, named ? "content_blocks" : "content", false, &message->blocks, &message->last_block,
-                       &message->n_results);
+    return read_blocks(reader, blocks, named ? "content_blocks" : "content", false, &message->blocks,
+                       &message->last_block, &message->n_results);
 }
 
 static int
@@ -289,7 +286,8 @@ read_plain(const struct reader *reader, const struct chat_value *object, struct 
     const bool needed = message->role == CHAT_ROLE_DEVELOPER || message->role == CHAT_ROLE_REMINDER;
     int status = read_tools(reader, object, message);
     if (status == HEARTH_OK && message->role != CHAT_ROLE_OTHER) {
-        status = read_text(reader, object, "content", "content", needed ? ABSENT_REFUSED : NULL_EMPTY, &message->content);
+        status =
+            read_text(reader, object, "content", "content", needed ? ABSENT_REFUSED : NULL_EMPTY, &message->content);
     }
     if (status == HEARTH_OK && message->role == CHAT_ROLE_ASSISTANT) {
         status = read_text(reader, object, "reasoning_content", "reasoning_content", NULL_EMPTY, &message->reasoning);

@@ -18,7 +18,7 @@ struct completion {
     struct hearth_error *err;
 };
 
-/* The text up to the first of n stops; at moves behind that stop.  *ret_stop: which, -1 if the text ended before any. */
+/* The text up to the first of n stops; at moves behind that stop.  *ret_stop: which, -1 if the text ended first. */
 static struct chat_text
 read_until(struct completion *completion, const char *const *stops, int n, int *ret_stop)
 {
@@ -126,8 +126,8 @@ out:
     return status;
 }
 
-/* The block behind "\n\n<DSML tool_calls".  A text that ends between two calls, or with the opening mark itself, passes:
- * the official parser's loop ends there too. */
+/* The block behind "\n\n<DSML tool_calls".  A text that ends between two calls, or with the opening mark itself,
+ * passes: the official parser's loop ends there too. */
 static int
 parse_calls(struct completion *completion)
 {
@@ -162,14 +162,15 @@ check_plain(const struct completion *completion, struct chat_text text, const ch
     int stop;
     read_until(&inside, forbidden, sizeof forbidden / sizeof forbidden[0], &stop);
     if (stop >= 0) {
-        return error_set(completion->err, HEARTH_EFORMAT, "chat: completion: %s: no special token wanted, \"%s\" found", field,
-                         forbidden[stop]);
+        return error_set(completion->err, HEARTH_EFORMAT, "chat: completion: %s: no special token wanted, \"%s\" found",
+                         field, forbidden[stop]);
     }
     return HEARTH_OK;
 }
 
 static int
-parse_whole(struct completion *completion, bool thinking, struct chat_text *ret_reasoning, struct chat_text *ret_content)
+parse_whole(struct completion *completion, bool thinking, struct chat_text *ret_reasoning,
+            struct chat_text *ret_content)
 {
     static const char *const thought_stops[] = {CHAT_THINK_END, "\n\n<" CHAT_DSML "tool_calls"};
     static const char *const content_stops[] = {CHAT_EOS, "\n\n<" CHAT_DSML "tool_calls"};
@@ -219,8 +220,8 @@ check_utf8(const struct completion *completion)
 }
 
 int
-hearth_chat_parse(const char *completion_text, size_t length, const struct hearth_chat_options *options, char **ret_json,
-                  struct hearth_error *err)
+hearth_chat_parse(const char *completion_text, size_t length, const struct hearth_chat_options *options,
+                  char **ret_json, struct hearth_error *err)
 {
     struct completion completion = {.bytes = completion_text, .length = length, .err = err};
     struct chat_text reasoning, content;

@@ -1,8 +1,8 @@
 /* chat_passages.c - the fixed English texts of the chat format, from the files a checkpoint brings.
  *
  * Takes: constants of chat_python.c, or a JSON file of passages.  Gives: struct chat_passages to chat_encode.c.
- * A constant of the official file is known by its SHA-256 (specification, section 11).  One with another digest is taken
- * by the name it is assigned to, and that is said in the log: a later revision is more useful than none. */
+ * A constant of the official file is known by its SHA-256 (specification, section 11).  One with another digest is
+ * taken by the name it is assigned to, and that is said in the log: a later revision is more useful than none. */
 #include "config.h"
 
 #include "core/model/chat_internal.h"
@@ -27,8 +27,8 @@ struct passage_form {
     const char *python_name; /* official file: the name assigned to */
     const char *python_key;  /* and the key, where a dict is assigned */
     const char *python_slot;
-    const char *json_name;   /* our JSON file */
-    const char *json_slot;   /* NULL: nothing is filled in */
+    const char *json_name; /* our JSON file */
+    const char *json_slot; /* NULL: nothing is filled in */
     const char *said;
 };
 
@@ -38,8 +38,8 @@ static const struct passage_form forms[CHAT_N_PASSAGES] = {
     [CHAT_PASSAGE_FORMAT] = {"012f31fcc1338bdfe25b132eaf56ab020ee75ab8e649f37b30b8e5f544fb17a5",
                              "response_format_template", NULL, "{schema}", "response_format", "{schema}",
                              "response format text"},
-    [CHAT_PASSAGE_EFFORT] = {"f7a24f3b3050d4a83781e9b755b316aae2ec1d9dc87562541d90bcb04d7350f7", "REASONING_EFFORT_PROMPTS",
-                             "high", NULL, "effort_prefix", NULL, "effort prefix"},
+    [CHAT_PASSAGE_EFFORT] = {"f7a24f3b3050d4a83781e9b755b316aae2ec1d9dc87562541d90bcb04d7350f7",
+                             "REASONING_EFFORT_PROMPTS", "high", NULL, "effort_prefix", NULL, "effort prefix"},
     [CHAT_PASSAGE_EFFORT_MAX] = {"53fb31b8392ec5b4a926481943efc67636748f137c1a49d493a7af4d4fa55d2c",
                                  "REASONING_EFFORT_PROMPTS", "max", NULL, "effort_prefix_max", NULL,
                                  "prefix of maximum effort"},
@@ -90,9 +90,11 @@ struct replacement {
 static bool
 template_split(struct chat_text value, const char *slot, struct text *before, struct text *after)
 {
-    static const struct replacement known[] = {
-        {"{{", "{"}, {"}}", "}"}, {"{dsml_token}", CHAT_DSML}, {"{thinking_start_token}", CHAT_THINK},
-        {"{thinking_end_token}", CHAT_THINK_END}};
+    static const struct replacement known[] = {{"{{", "{"},
+                                               {"}}", "}"},
+                                               {"{dsml_token}", CHAT_DSML},
+                                               {"{thinking_start_token}", CHAT_THINK},
+                                               {"{thinking_end_token}", CHAT_THINK_END}};
     struct text *out = before;
     for (size_t at = 0; at < value.length;) {
         const char *rest = value.bytes + at;
@@ -121,10 +123,11 @@ template_split(struct chat_text value, const char *slot, struct text *before, st
     return out == after;
 }
 
-/* The two sides of the constant as this kind of passage, and whether its digest is the known one; false if it cannot be one. */
+/* The two sides of the constant as this kind of passage, and whether its digest is the known one; false if it cannot be
+ * one. */
 static bool
-constant_split(const struct chat_constant *constant, enum chat_passage_kind kind, struct text *before, struct text *after,
-               bool *ret_known)
+constant_split(const struct chat_constant *constant, enum chat_passage_kind kind, struct text *before,
+               struct text *after, bool *ret_known)
 {
     const struct passage_form *form = &forms[kind];
     const struct chat_text value = constant->value;
@@ -226,8 +229,8 @@ loader_python(struct loader *loader, const char *path, struct hearth_error *err)
     text_free(&source);
     for (enum chat_passage_kind kind = 0; kind < CHAT_N_PASSAGES && status == HEARTH_OK; kind++) {
         if (loader->unknown[kind]) {
-            log_line(HEARTH_LOG_WARNING, "%s: the %s is none that this release knows by its digest; used as it stands", path,
-                     forms[kind].said);
+            log_line(HEARTH_LOG_WARNING, "%s: the %s is none that this release knows by its digest; used as it stands",
+                     path, forms[kind].said);
             loader->unknown[kind] = false;
         }
     }

@@ -1,8 +1,8 @@
 /* chat_python.c - the string constants of a Python source file, without running it.
  *
  * Takes: the checkpoint's encoding file.  Gives: constants to chat_passages.c.
- * A lexer, no parser: strings with their escapes, comments, brackets and the name a statement assigns to are all it knows.
- * f-strings and byte strings are passed over, for they are no constant texts. */
+ * A lexer, no parser: strings with their escapes, comments, brackets and the name a statement assigns to are all it
+ * knows. f-strings and byte strings are passed over, for they are no constant texts. */
 #include "core/model/chat_internal.h"
 
 #include <ctype.h>
@@ -16,12 +16,12 @@ struct scanner {
     const char *name;
     const char *bytes;
     size_t length, at;
-    int depth;                     /* of brackets: inside them a line's end ends nothing */
+    int depth; /* of brackets: inside them a line's end ends nothing */
     bool statement_begins;
-    struct chat_text first_name;   /* the name the statement opened with, which '=' makes the target */
+    struct chat_text first_name; /* the name the statement opened with, which '=' makes the target */
     struct chat_text target;
-    struct text key, value;        /* the constant before ':', the constant at hand */
-    bool has_value, spoiled;       /* spoiled: a literal of it is no constant text */
+    struct text key, value;  /* the constant before ':', the constant at hand */
+    bool has_value, spoiled; /* spoiled: a literal of it is no constant text */
     const struct chat_constant_sink *sink;
     struct hearth_error *err;
 };
@@ -234,7 +234,8 @@ scan_token(struct scanner *scanner)
         return HEARTH_OK;
     }
     if (c == '\\') { /* a joined line */
-        scanner->at += scan_peek(scanner, 1) == '\r' && scan_peek(scanner, 2) == '\n' ? 3 : scan_peek(scanner, 1) == '\n' ? 2 : 1;
+        scanner->at += 1 + (scan_peek(scanner, 1) == '\r');
+        scanner->at += scan_peek(scanner, 0) == '\n';
         return HEARTH_OK;
     }
     int status;
@@ -251,7 +252,8 @@ scan_token(struct scanner *scanner)
 }
 
 int
-chat_python_scan(const char *name, struct chat_text source, const struct chat_constant_sink *sink, struct hearth_error *err)
+chat_python_scan(const char *name, struct chat_text source, const struct chat_constant_sink *sink,
+                 struct hearth_error *err)
 {
     struct scanner scanner = {.name = name,
                               .bytes = source.bytes,

@@ -1,7 +1,8 @@
 /* chat_stream.c - a completion to events while its text is still coming.
  *
- * The grammar is that of chat_parse.c.  Bytes that may turn out to be the start of a mark, or of a character, are held back;
- * every decision depends on the bytes alone, never on how they were cut, so that any cutting gives the same events. */
+ * The grammar is that of chat_parse.c.  Bytes that may turn out to be the start of a mark, or of a character, are held
+ * back; every decision depends on the bytes alone, never on how they were cut, so that any cutting gives the same
+ * events. */
 #include "core/model/chat_internal.h"
 
 #include <stdlib.h>
@@ -14,20 +15,20 @@
 enum stream_state {
     IN_REASONING,
     IN_CONTENT,
-    IN_BLOCK,  /* between calls */
-    IN_NAME,   /* behind "<DSML invoke" */
-    IN_HEAD,   /* behind "<DSML parameter" */
+    IN_BLOCK, /* between calls */
+    IN_NAME,  /* behind "<DSML invoke" */
+    IN_HEAD,  /* behind "<DSML parameter" */
     IN_VALUE,
-    IN_CALL,   /* between parameters */
+    IN_CALL, /* between parameters */
     AFTER_BLOCK,
-    AT_END,    /* the end-of-sentence mark, or text that no completion can hold */
+    AT_END, /* the end-of-sentence mark, or text that no completion can hold */
     N_STATES
 };
 
 #define MAX_MARKS 6
 
-/* The marks that end a state, and the state each leads to; N_STATES: no completion holds it there.  A state with `exact` holds
- * nothing but one of its marks. */
+/* The marks that end a state, and the state each leads to; N_STATES: no completion holds it there.  A state with
+ * `exact` holds nothing but one of its marks. */
 struct stream_rule {
     const char *marks[MAX_MARKS];
     enum stream_state next[MAX_MARKS];
@@ -36,22 +37,36 @@ struct stream_rule {
 };
 
 #define TOOLS_MARK "\n\n<" CHAT_DSML "tool_calls"
-#define PLAIN_MARKS {CHAT_EOS, TOOLS_MARK, CHAT_BOS, CHAT_THINK, CHAT_THINK_END, CHAT_DSML}
+#define PLAIN_MARKS CHAT_EOS, TOOLS_MARK, CHAT_BOS, CHAT_THINK, CHAT_THINK_END, CHAT_DSML
 
 static const struct stream_rule rules[N_STATES] = {
-    [IN_REASONING] = {PLAIN_MARKS, {AT_END, N_STATES, N_STATES, N_STATES, IN_CONTENT, N_STATES}, false,
+    [IN_REASONING] = {{PLAIN_MARKS},
+                      {AT_END, N_STATES, N_STATES, N_STATES, IN_CONTENT, N_STATES},
+                      false,
                       "reasoning up to " CHAT_THINK_END},
-    [IN_CONTENT] = {PLAIN_MARKS, {AT_END, IN_BLOCK, N_STATES, N_STATES, N_STATES, N_STATES}, false,
+    [IN_CONTENT] = {{PLAIN_MARKS},
+                    {AT_END, IN_BLOCK, N_STATES, N_STATES, N_STATES, N_STATES},
+                    false,
                     "content up to tool calls or " CHAT_EOS},
-    [IN_BLOCK] = {{">\n<" CHAT_DSML "invoke", ">\n</" CHAT_DSML "tool_calls>"}, {IN_NAME, AFTER_BLOCK}, true,
+    [IN_BLOCK] = {{">\n<" CHAT_DSML "invoke", ">\n</" CHAT_DSML "tool_calls>"},
+                  {IN_NAME, AFTER_BLOCK},
+                  true,
                   "a tool call or the end of the tool calls"},
-    [IN_NAME] = {{"<" CHAT_DSML "parameter", "</" CHAT_DSML "invoke"}, {IN_HEAD, IN_BLOCK}, false,
+    [IN_NAME] = {{"<" CHAT_DSML "parameter", "</" CHAT_DSML "invoke"},
+                 {IN_HEAD, IN_BLOCK},
+                 false,
                  "a call of the form name=\"...\"> and a newline"},
-    [IN_HEAD] = {{"\" string=\"true\">", "\" string=\"false\">", "/" CHAT_DSML "parameter"}, {IN_VALUE, IN_VALUE, N_STATES},
-                 false, "a parameter of the form  name=\"...\" string=\"true|false\">"},
+    [IN_HEAD] = {{"\" string=\"true\">", "\" string=\"false\">", "/" CHAT_DSML "parameter"},
+                 {IN_VALUE, IN_VALUE, N_STATES},
+                 false,
+                 "a parameter of the form  name=\"...\" string=\"true|false\">"},
     [IN_VALUE] = {{"</" CHAT_DSML "parameter", "<\n/" CHAT_DSML "parameter", "/" CHAT_DSML "parameter"},
-                  {IN_CALL, IN_CALL, N_STATES}, false, "a value up to </" CHAT_DSML "parameter>"},
-    [IN_CALL] = {{">\n<" CHAT_DSML "parameter", ">\n</" CHAT_DSML "invoke"}, {IN_HEAD, IN_BLOCK}, true,
+                  {IN_CALL, IN_CALL, N_STATES},
+                  false,
+                  "a value up to </" CHAT_DSML "parameter>"},
+    [IN_CALL] = {{">\n<" CHAT_DSML "parameter", ">\n</" CHAT_DSML "invoke"},
+                 {IN_HEAD, IN_BLOCK},
+                 true,
                  "a parameter or the end of the call"},
     [AFTER_BLOCK] = {{CHAT_EOS}, {AT_END}, true, CHAT_EOS " behind the tool calls"},
     [AT_END] = {{NULL}, {0}, true, "nothing behind the end"},
@@ -78,7 +93,8 @@ struct hearth_chat_stream {
 };
 
 static void
-stream_event(const struct hearth_chat_stream *stream, enum hearth_chat_event_kind kind, const char *bytes, size_t length)
+stream_event(const struct hearth_chat_stream *stream, enum hearth_chat_event_kind kind, const char *bytes,
+             size_t length)
 {
     const bool of_call = kind == HEARTH_CHAT_CALL || kind == HEARTH_CHAT_ARGUMENTS || kind == HEARTH_CHAT_CALL_END;
     stream->sink.event(stream->sink.context, kind, of_call ? stream->call_index : 0, bytes, length);
@@ -112,7 +128,8 @@ stream_text(struct hearth_chat_stream *stream, const char *bytes, size_t length,
         return HEARTH_OK;
     }
     if (stream->state != IN_VALUE) {
-        stream_event(stream, stream->state == IN_REASONING ? HEARTH_CHAT_REASONING : HEARTH_CHAT_CONTENT, bytes, length);
+        stream_event(stream, stream->state == IN_REASONING ? HEARTH_CHAT_REASONING : HEARTH_CHAT_CONTENT, bytes,
+                     length);
         return HEARTH_OK;
     }
     if (stream->value_is_string) {
@@ -353,7 +370,8 @@ int
 hearth_chat_stream_push(struct hearth_chat_stream *stream, const char *text, size_t length, struct hearth_error *err)
 {
     if (stream->failed) {
-        return error_set(err, HEARTH_EFORMAT, "chat: completion: nothing wanted behind text that no completion can hold");
+        return error_set(err, HEARTH_EFORMAT,
+                         "chat: completion: nothing wanted behind text that no completion can hold");
     }
     if (stream->start) {
         memmove(stream->held.bytes, stream->held.bytes + stream->start, stream->held.length - stream->start);

@@ -114,9 +114,9 @@ chat_json_truth(const struct chat_value *value)
 const char *
 chat_json_kind(const struct chat_value *value)
 {
-    static const char *const names[] = {[CHAT_NULL] = "null",       [CHAT_FALSE] = "false",     [CHAT_TRUE] = "true",
-                                        [CHAT_INTEGER] = "a number", [CHAT_FLOAT] = "a number",  [CHAT_STRING] = "a string",
-                                        [CHAT_ARRAY] = "an array",   [CHAT_OBJECT] = "an object"};
+    static const char *const names[] = {
+        [CHAT_NULL] = "null",      [CHAT_FALSE] = "false",     [CHAT_TRUE] = "true",      [CHAT_INTEGER] = "a number",
+        [CHAT_FLOAT] = "a number", [CHAT_STRING] = "a string", [CHAT_ARRAY] = "an array", [CHAT_OBJECT] = "an object"};
     return value ? names[value->kind] : "nothing";
 }
 
@@ -197,7 +197,7 @@ digits_shortest(double value, char digits[17], int *ret_exponent)
         if (digits_read(digits, n, *ret_exponent) == value) {
             return n;
         }
-        /* at a power of two the numbers above are twice as far apart as those below: the nearest may miss, the next may hit */
+        /* above a power of two the doubles are twice as far apart as below it: the nearest may miss, the next hit */
         if (digits_increment(digits, n) && digits_read(digits, n, *ret_exponent) == value) {
             return n;
         }

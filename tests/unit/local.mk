@@ -37,3 +37,42 @@ tests_unit_sizes_test_SOURCES = tests/unit/sizes_test.c \
 tests_unit_sizes_test_CFLAGS = $(AM_CFLAGS) $(JSONC_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_sizes_test_LDADD = $(MODEL_TEST_LIBS)
 endif
+
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/sampler_test
+TESTS += tests/unit/sampler_test
+tests_unit_sampler_test_SOURCES = tests/unit/sampler_test.c
+tests_unit_sampler_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_sampler_test_LDADD = core/sampler/libsampler.la core/base/libbase.la $(CHECK_LIBS)
+
+# Whole engines on the golden checkpoints.
+check_PROGRAMS += tests/unit/properties_test tests/unit/session_test
+TESTS += tests/unit/properties_test tests/unit/session_test
+tests_unit_properties_test_SOURCES = tests/unit/properties_test.c
+tests_unit_properties_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_properties_test_LDADD = tests/golden/libgolden.la $(CHECK_LIBS)
+EXTRA_tests_unit_properties_test_DEPENDENCIES = hearth-ref.la
+tests_unit_session_test_SOURCES = tests/unit/session_test.c
+tests_unit_session_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_session_test_LDADD = tests/golden/libgolden.la $(CHECK_LIBS)
+EXTRA_tests_unit_session_test_DEPENDENCIES = hearth-ref.la
+endif
+
+# the chat encoding
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/chat_test tests/unit/chat_passages_test
+TESTS += tests/unit/chat_test tests/unit/chat_passages_test
+tests_unit_chat_test_SOURCES = tests/unit/chat_test.c
+tests_unit_chat_test_CPPFLAGS = $(AM_CPPFLAGS) -DCASES_FOLDER='"$(abs_top_srcdir)/tests/data/chat"'
+tests_unit_chat_test_CFLAGS = $(AM_CFLAGS) $(JSONC_CFLAGS) $(LIBMD_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_chat_test_LDADD = core/model/libmodel.la core/base/libbase.la $(JSONC_LIBS) $(LIBMD_LIBS) $(CHECK_LIBS)
+tests_unit_chat_passages_test_SOURCES = tests/unit/chat_passages_test.c
+tests_unit_chat_passages_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_chat_passages_test_LDADD = core/model/libmodel.la core/base/libbase.la $(CHECK_LIBS)
+endif
+EXTRA_DIST += \
+	tests/data/chat/completions.json \
+	tests/data/chat/conversations.json \
+	tests/data/chat/own/encoding/passages.json \
+	tests/data/chat/refused.json \
+	tools/chat-cases/make_cases.py

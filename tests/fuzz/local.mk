@@ -1,18 +1,18 @@
 # libFuzzer targets, one per kind of file a stranger may hand in.  tests/fuzz/corpus/X holds the seeds of fuzz_X.
-FUZZ_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
-FUZZ_MODEL_LIBS = core/model/libmodel.la core/base/libbase.la
+LIBFUZZER_FLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+FUZZED_MODEL = core/model/libmodel.la core/base/libbase.la
 
 if BUILD_FUZZERS
 noinst_PROGRAMS += tests/fuzz/fuzz_safetensors
 tests_fuzz_fuzz_safetensors_SOURCES = tests/fuzz/fuzz_safetensors.c
-tests_fuzz_fuzz_safetensors_LDFLAGS = $(FUZZ_LDFLAGS)
-tests_fuzz_fuzz_safetensors_LDADD = $(FUZZ_MODEL_LIBS)
+tests_fuzz_fuzz_safetensors_LDFLAGS = $(LIBFUZZER_FLAGS)
+tests_fuzz_fuzz_safetensors_LDADD = $(FUZZED_MODEL)
 
 noinst_PROGRAMS += tests/fuzz/fuzz_config_json
 tests_fuzz_fuzz_config_json_SOURCES = tests/fuzz/fuzz_config_json.c
 tests_fuzz_fuzz_config_json_CFLAGS = $(AM_CFLAGS) $(JSONC_CFLAGS)
-tests_fuzz_fuzz_config_json_LDFLAGS = $(FUZZ_LDFLAGS)
-tests_fuzz_fuzz_config_json_LDADD = $(FUZZ_MODEL_LIBS)
+tests_fuzz_fuzz_config_json_LDFLAGS = $(LIBFUZZER_FLAGS)
+tests_fuzz_fuzz_config_json_LDADD = $(FUZZED_MODEL)
 endif
 
 EXTRA_DIST += tests/fuzz/run-fuzzers.sh tests/fuzz/corpus \

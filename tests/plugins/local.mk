@@ -58,3 +58,21 @@ tests/plugins/.libs/hearth-fake-garbage.so: tests/plugins/hearth-fake.la
 	$(AM_V_GEN)echo 'not an ELF file' >$@
 MOSTLYCLEANFILES += tests/plugins/.libs/hearth-fake-garbage.so
 endif
+
+if HAVE_CHECK
+if BUILD_REF
+check_LTLIBRARIES += tests/plugins/hearth-partial.la
+tests_plugins_hearth_partial_la_SOURCES = tests/plugins/partial.c
+tests_plugins_hearth_partial_la_LIBADD = backends/ref/libref.la
+tests_plugins_hearth_partial_la_LDFLAGS = $(FAKE_LDFLAGS) -export-symbols-regex '^hearth_plugin_partial'
+
+check_PROGRAMS += tests/plugins/fallback_test
+TESTS += tests/plugins/fallback_test
+tests_plugins_fallback_test_SOURCES = tests/plugins/fallback_test.c
+tests_plugins_fallback_test_CPPFLAGS = $(AM_CPPFLAGS) -DPARTIAL_FOLDER='"$(abs_top_builddir)/tests/plugins/.libs"' \
+	-DPLUGIN_FOLDER='"$(abs_top_builddir)/.libs"'
+tests_plugins_fallback_test_CFLAGS = $(AM_CFLAGS) $(JSONC_CFLAGS) $(CHECK_CFLAGS)
+tests_plugins_fallback_test_LDADD = tests/golden/libgolden.la $(JSONC_LIBS) $(CHECK_LIBS)
+EXTRA_tests_plugins_fallback_test_DEPENDENCIES = tests/plugins/hearth-partial.la $(GOLDEN_PLUGINS)
+endif
+endif

@@ -51,11 +51,11 @@ TESTS += tests/unit/properties_test tests/unit/session_test
 tests_unit_properties_test_SOURCES = tests/unit/properties_test.c
 tests_unit_properties_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_properties_test_LDADD = tests/golden/libgolden.la $(CHECK_LIBS)
-EXTRA_tests_unit_properties_test_DEPENDENCIES = hearth-ref.la
+EXTRA_tests_unit_properties_test_DEPENDENCIES = $(GOLDEN_PLUGINS)
 tests_unit_session_test_SOURCES = tests/unit/session_test.c
 tests_unit_session_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_session_test_LDADD = tests/golden/libgolden.la $(CHECK_LIBS)
-EXTRA_tests_unit_session_test_DEPENDENCIES = hearth-ref.la
+EXTRA_tests_unit_session_test_DEPENDENCIES = $(GOLDEN_PLUGINS)
 endif
 
 # the chat encoding
@@ -76,3 +76,31 @@ EXTRA_DIST += \
 	tests/data/chat/own/encoding/passages.json \
 	tests/data/chat/refused.json \
 	tools/chat-cases/make_cases.py
+
+if HAVE_CHECK
+check_PROGRAMS += tests/unit/tokenizer_test
+TESTS += tests/unit/tokenizer_test
+tests_unit_tokenizer_test_SOURCES = tests/unit/tokenizer_test.c \
+	tests/unit/tokenizer_strings.c tests/unit/tokenizer_strings.h
+tests_unit_tokenizer_test_CPPFLAGS = $(AM_CPPFLAGS) -DSOURCE_FOLDER='"$(abs_top_srcdir)"'
+tests_unit_tokenizer_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_tokenizer_test_LDADD = core/model/libmodel.la core/base/libbase.la $(CHECK_LIBS)
+
+check_PROGRAMS += tests/unit/tokenizer_refusal_test
+TESTS += tests/unit/tokenizer_refusal_test
+tests_unit_tokenizer_refusal_test_SOURCES = tests/unit/tokenizer_refusal_test.c
+tests_unit_tokenizer_refusal_test_CPPFLAGS = $(AM_CPPFLAGS) -DSOURCE_FOLDER='"$(abs_top_srcdir)"'
+tests_unit_tokenizer_refusal_test_CFLAGS = $(AM_CFLAGS) $(JSONC_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_tokenizer_refusal_test_LDFLAGS = $(AM_LDFLAGS) \
+	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
+tests_unit_tokenizer_refusal_test_LDADD = core/model/libmodel.la core/base/libbase.la $(JSONC_LIBS) $(CHECK_LIBS)
+endif
+EXTRA_DIST += \
+	tests/data/tokenizer/small.cases \
+	tests/data/tokenizer/small.digests \
+	tests/data/tokenizer/small.json \
+	tests/data/tokenizer/strings.txt \
+	tests/data/tokenizer/v4.digests \
+	tools/tokenizer-cases/make_cases.py \
+	tools/tokenizer-cases/make_unicode_table.py \
+	tools/tokenizer-cases/training.txt

@@ -1,0 +1,221 @@
+/* fallback_test.c - a device with gaps and the host behind it: the text is the same, bit for bit, whatever the device lacks and
+ * wherever an expert lives; and what neither has is refused with a sentence.  Takes: partial.c. */
+#include <config.h>
+
+#include <check.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/golden/golden_case.h"
+
+#define BOTH "[" PARTIAL_FOLDER ", " PLUGIN_FOLDER "]"
+
+static struct golden_case golden;
+
+static void
+set_up(void)
+{
+    golden_open("flash", &golden); /* every layer kind, hash layers, four streams */
+}
+
+static void
+tear_down(void)
+{
+    golden_close(&golden);
+}
+
+/* Logits of all positions, native. */
+static float *
+run(const struct hearth_config *config)
+{
+    const struct golden_prompt *prompt = &golden.prompts[0];
+    float *logits = calloc(prompt->n * golden.vocab_size, sizeof *logits);
+    ck_assert_ptr_nonnull(logits);
+    struct hearth_engine *engine = golden_engine(config);
+    struct hearth_session *session = NULL;
+    struct hearth_error err = {0};
+    ck_assert_msg(hearth_session_new(engine, 0, &session, &err) == HEARTH_OK, "%s", err.text);
+    /* a prompt, of which only the tail's logits are wanted, then single tokens: heads begin at odd places */
+    const size_t n_prompt = prompt->n - 9;
+    const size_t n_tail = n_prompt - 5;
+    ck_assert_msg(hearth_session_feed(session, prompt->ids, n_prompt, logits + (n_prompt - n_tail) * golden.vocab_size,
+                                      n_tail, NULL, &err) == HEARTH_OK, "%s", err.text);
+    for (size_t t = n_prompt; t < prompt->n; t++) {
+        ck_assert_msg(hearth_session_feed(session, prompt->ids + t, 1, logits + t * golden.vocab_size, 1, NULL, &err) ==
+                          HEARTH_OK, "%s", err.text);
+    }
+    hearth_session_free(session);
+    hearth_engine_close(engine);
+    return logits;
+}
+
+static void
+compare(const float *a, const float *b, const char *what)
+{
+    ck_assert_msg(memcmp(a, b, golden.prompts[0].n * golden.vocab_size * sizeof *a) == 0, "other bits with %s", what);
+}
+
+static float *
+run_ref(void)
+{
+    struct hearth_config *config = golden_config(golden.folder, NULL);
+    float *logits = run(config);
+    hearth_config_free(config);
+    return logits;
+}
+
+START_TEST(whatever_the_device_lacks)
+{
+    static const char *const gaps[] = {
+        "none", "expert_ffn", "all-but:expert_ffn", "attention", "index_topk", "compress", "kv_append", "linear",
+        "mhc_pre", "mhc_post|rmsnorm|router", "all-but:linear|shared_ffn|expert_ffn", "embed|mhc_head", "moe_sum",
+        "query_rope|index_query|output_groups|shared_ffn"};
+    float *wanted = run_ref();
+    for (size_t i = 0; i < sizeof gaps / sizeof gaps[0]; i++) {
+        const char *const options[] = {"plugins.path", BOTH, "plugins.load", "[partial, ref]",
+                                       "plugins.options.partial.lacks", gaps[i], NULL};
+        struct hearth_config *config = golden_config(golden.folder, options);
+        float *logits = run(config);
+        compare(logits, wanted, gaps[i]);
+        free(logits);
+        hearth_config_free(config);
+    }
+    free(wanted);
+}
+END_TEST
+
+/* Bytes of experts and of everything on the plan's first device; how many experts of layer 0 it holds. */
+static void
+read_plan(const struct hearth_config *config, uint64_t *ret_experts, uint64_t *ret_total, int64_t counts[2])
+{
+    char *json = NULL;
+    struct hearth_error err = {0};
+    struct json_object *value = NULL;
+    ck_assert_msg(hearth_plan(config, &json, &err) == HEARTH_OK, "%s", err.text);
+    struct json_object *plan = json_tokener_parse(json);
+    ck_assert_ptr_nonnull(plan);
+    struct json_object *bytes = NULL;
+    json_object_object_get_ex(plan, "devices", &value);
+    json_object_object_get_ex(json_object_array_get_idx(value, 0), "bytes", &bytes);
+    json_object_object_get_ex(bytes, "experts", &value);
+    *ret_experts = json_object_get_uint64(value);
+    json_object_object_get_ex(bytes, "total", &value);
+    *ret_total = json_object_get_uint64(value);
+    json_object_object_get_ex(plan, "layers", &value);
+    json_object_object_get_ex(json_object_array_get_idx(value, 0), "experts_per_device", &value);
+    for (size_t i = 0; i < 2; i++) {
+        struct json_object *count = json_object_array_get_idx(value, i);
+        counts[i] = count ? json_object_get_int64(count) : 0;
+    }
+    json_object_put(plan);
+    free(json);
+}
+
+START_TEST(wherever_an_expert_lives)
+{
+    float *wanted = run_ref();
+    uint64_t experts = 0, total = 0;
+    int64_t counts[2];
+    const char *options[] = {"plugins.path", BOTH, "plugins.load", "[partial, ref]",
+                             "plugins.options.partial.memory_bytes", "0", NULL};
+    struct hearth_config *config = golden_config(golden.folder, options);
+    read_plan(config, &experts, &total, counts);
+    hearth_config_free(config);
+    const int64_t n_experts = counts[0];
+    ck_assert_int_gt(n_experts, 2);
+    ck_assert_int_eq(counts[1], 0);
+    const uint64_t rest = total - experts;
+    const uint64_t one = experts / (uint64_t)n_experts; /* of every layer */
+    for (int64_t kept = 0; kept < n_experts; kept++) {
+        char memory[32];
+        snprintf(memory, sizeof memory, "%llu", (unsigned long long)(rest + one * (uint64_t)kept));
+        options[5] = memory;
+        config = golden_config(golden.folder, options);
+        read_plan(config, &experts, &total, counts);
+        ck_assert_int_eq(counts[0], kept);
+        ck_assert_int_eq(counts[1], n_experts - kept);
+        float *logits = run(config);
+        compare(logits, wanted, memory);
+        free(logits);
+        hearth_config_free(config);
+    }
+    free(wanted);
+}
+END_TEST
+
+/* Opening must fail with that status and a line that holds both words. */
+static void
+refuse(const char *const *options, int status, const char *word, const char *other)
+{
+    struct hearth_engine *engine = NULL;
+    struct hearth_error err = {0};
+    struct hearth_config *config = golden_config(golden.folder, options);
+    ck_assert_int_eq(hearth_engine_open(config, NULL, &engine, &err), status);
+    ck_assert_ptr_null(engine);
+    ck_assert_msg(strstr(err.text, word) && strstr(err.text, other), "%s and %s wanted in: %s", word, other, err.text);
+    hearth_config_free(config);
+}
+
+START_TEST(nobody_has_the_operation)
+{
+    const char *const options[] = {"plugins.path", BOTH, "plugins.load", "[partial]",
+                                   "plugins.options.partial.lacks", "output_groups", NULL};
+    refuse(options, HEARTH_EPLUGIN, "output_groups", "plugins.load");
+}
+END_TEST
+
+START_TEST(nobody_has_the_memory)
+{
+    const char *const little[] = {"plugins.path", BOTH, "plugins.load", "[partial]",
+                                  "plugins.options.partial.memory_bytes", "4096", NULL};
+    const char *const host[] = {"memory.limit", "4096", NULL};
+    refuse(little, HEARTH_EMEMORY, "GiB wanted", "more would fit");
+    refuse(host, HEARTH_EMEMORY, "GiB wanted", "more would fit");
+}
+END_TEST
+
+START_TEST(the_device_vanishes)
+{
+    const char *const options[] = {"plugins.path", BOTH, "plugins.load", "[partial, ref]",
+                                   "plugins.options.partial.lost_after", "2", NULL};
+    const int32_t *ids = golden.prompts[0].ids;
+    struct hearth_config *config = golden_config(golden.folder, options);
+    struct hearth_engine *engine = golden_engine(config);
+    struct hearth_session *session = NULL;
+    struct hearth_error err = {0};
+    ck_assert_int_eq(hearth_session_new(engine, 0, &session, &err), HEARTH_OK);
+    ck_assert_int_eq(hearth_session_feed(session, ids, 1, NULL, 0, NULL, &err), HEARTH_OK);
+    ck_assert_int_eq(hearth_session_feed(session, ids + 1, 1, NULL, 0, NULL, &err), HEARTH_OK);
+    ck_assert_int_eq(hearth_session_feed(session, ids + 2, 1, NULL, 0, NULL, &err), HEARTH_ELOST);
+    ck_assert_str_eq(err.text, "device partial device: fell off the bus");
+    ck_assert_uint_eq(hearth_session_length(session), 2);
+    /* the state is lost, and said to be */
+    ck_assert_int_eq(hearth_session_feed(session, ids + 2, 1, NULL, 0, NULL, &err), HEARTH_EDEVICE);
+    ck_assert_int_eq(hearth_session_save(session, "never-written", &err), HEARTH_EDEVICE);
+    hearth_session_free(session);
+    hearth_engine_close(engine);
+    hearth_config_free(config);
+}
+END_TEST
+
+int
+main(void)
+{
+    Suite *suite = suite_create("fallback");
+    TCase *all = tcase_create("fallback");
+    tcase_set_timeout(all, 120);
+    tcase_add_checked_fixture(all, set_up, tear_down);
+    tcase_add_test(all, whatever_the_device_lacks);
+    tcase_add_test(all, wherever_an_expert_lives);
+    tcase_add_test(all, nobody_has_the_operation);
+    tcase_add_test(all, nobody_has_the_memory);
+    tcase_add_test(all, the_device_vanishes);
+    suite_add_tcase(suite, all);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    const int n_failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return n_failed == 0 ? 0 : 1;
+}

@@ -1,0 +1,157 @@
+/* partial.c - a plugin that stands for an accelerator with gaps: hearth-partial.so computes with backends/ref, but its memory is
+ * not the host's, its view offsets are aligned, fresh buffers hold NaN, and its options say what it lacks:
+ *
+ *   lacks         names of operations, separated by '|'; "all-but:" in front turns the list round
+ *   memory_bytes  what it claims to have; default: unknown
+ *   lost_after    from this submission on every call answers that the device is gone */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/ref/ref.h"
+
+extern const struct hearth_plugin hearth_plugin_partial;
+
+static struct {
+    bool lacks[HEARTH_N_OPS];
+    uint64_t memory_bytes;
+    long lost_after; /* -1: never */
+    long n_submits;
+} partial;
+
+static const char *const op_names[HEARTH_N_OPS] = {
+#define HEARTH_OP(NAME, name) [HEARTH_OP_##NAME] = #name,
+#include <hearth/ops.def>
+#undef HEARTH_OP
+};
+
+static bool
+list_has(const char *list, const char *name)
+{
+    const size_t length = strlen(name);
+    for (const char *item = list; item; item = strchr(item, '|')) {
+        item += *item == '|';
+        if (strncmp(item, name, length) == 0 && (item[length] == '|' || item[length] == '\0')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int
+partial_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct hearth_error *err)
+{
+    static const char all_but[] = "all-but:";
+    const char *lacks = host->option(host->context, "lacks");
+    const char *memory = host->option(host->context, "memory_bytes");
+    const char *lost_after = host->option(host->context, "lost_after");
+    const bool turned = lacks && strncmp(lacks, all_but, strlen(all_but)) == 0;
+    for (int op = 0; op < HEARTH_N_OPS; op++) {
+        partial.lacks[op] = lacks && list_has(lacks + (turned ? strlen(all_but) : 0), op_names[op]) != turned;
+    }
+    partial.memory_bytes = memory ? strtoull(memory, NULL, 10) : 0;
+    partial.lost_after = lost_after ? strtol(lost_after, NULL, 10) : -1;
+    partial.n_submits = 0;
+    return ref_start(host, ret_n_devices, err);
+}
+
+static int
+partial_describe(uint32_t index, struct hearth_device_info *info, struct hearth_error *err)
+{
+    const int status = ref_describe(index, info, err);
+    if (status < 0) {
+        return status;
+    }
+    info->flags = HEARTH_DEVICE_MAPS_WEIGHTS;
+    info->memory_bytes = partial.memory_bytes;
+    info->align_bytes = 256;
+    snprintf(info->name, sizeof info->name, "partial device");
+    return 0;
+}
+
+static int
+partial_buffer_alloc(struct hearth_device *device, uint64_t size, struct hearth_buffer **ret_buffer,
+                     struct hearth_error *err)
+{
+    const int status = ref_buffer_alloc(device, size, ret_buffer, err);
+    if (status == 0) {
+        memset((*ret_buffer)->bytes, 0xFF, (*ret_buffer)->size); /* NaN in every float that nobody wrote */
+    }
+    return status;
+}
+
+static int
+check_view(const struct hearth_view *view, struct hearth_error *err)
+{
+    if (view->offset % 256 != 0) {
+        return ref_error(err, HEARTH_EINTERNAL, 0, "a view at a multiple of 256 wanted, %llu found",
+                         (unsigned long long)view->offset);
+    }
+    return 0;
+}
+
+static int
+partial_buffer_write(struct hearth_device *device, struct hearth_view dst, const void *src, uint64_t size,
+                     struct hearth_event **ret_event, struct hearth_error *err)
+{
+    const int status = check_view(&dst, err);
+    return status < 0 ? status : ref_buffer_write(device, dst, src, size, ret_event, err);
+}
+
+static int
+partial_buffer_read(struct hearth_device *device, void *dst, struct hearth_view src, uint64_t size,
+                    struct hearth_event **ret_event, struct hearth_error *err)
+{
+    const int status = check_view(&src, err);
+    return status < 0 ? status : ref_buffer_read(device, dst, src, size, ret_event, err);
+}
+
+static bool
+partial_supports(const struct hearth_device *device, uint32_t op, uint32_t numerics)
+{
+    return ref_supports(device, op, numerics) && !partial.lacks[op];
+}
+
+static int
+partial_submit(struct hearth_device *device, const struct hearth_command *commands, size_t n_commands,
+               struct hearth_event *const *waits, size_t n_waits, struct hearth_event **ret_event,
+               struct hearth_error *err)
+{
+    if (partial.lost_after >= 0 && partial.n_submits++ >= partial.lost_after) {
+        return ref_error(err, HEARTH_ELOST, 0, "fell off the bus");
+    }
+    for (size_t i = 0; i < n_commands; i++) {
+        if (partial.lacks[commands[i].op]) {
+            return ref_error(err, HEARTH_EUNSUPPORTED, 0, "%s was never promised", op_names[commands[i].op]);
+        }
+        if (commands[i].op == HEARTH_OP_MHC_HEAD) { /* the one command whose view begins inside a tensor */
+            const int status = check_view(&commands[i].args.mhc_head.streams, err);
+            if (status < 0) {
+                return status;
+            }
+        }
+    }
+    return ref_submit(device, commands, n_commands, waits, n_waits, ret_event, err);
+}
+
+const struct hearth_plugin hearth_plugin_partial = {
+    .abi = HEARTH_PLUGIN_ABI,
+    .struct_size = sizeof(struct hearth_plugin),
+    .name = "partial",
+    .version = "1",
+    .start = partial_start,
+    .stop = ref_stop,
+    .describe = partial_describe,
+    .open = ref_open,
+    .close = ref_close,
+    .buffer_alloc = partial_buffer_alloc,
+    .buffer_free = ref_buffer_free,
+    .buffer_write = partial_buffer_write,
+    .buffer_read = partial_buffer_read,
+    .weight_create = ref_weight_create,
+    .weight_free = ref_weight_free,
+    .supports = partial_supports,
+    .submit = partial_submit,
+    .event_wait = ref_event_wait,
+    .event_free = ref_event_free,
+};

@@ -1,6 +1,7 @@
 /* open.c - a folder becomes a struct model: config.json, shards, roles, values, text files, in this order. */
 #include <config.h>
 
+#include <errno.h>
 #include <limits.h>
 #include <sha256.h>
 #include <stdio.h>
@@ -91,7 +92,7 @@ model_open(const char *path, unsigned flags, struct model **ret_model, struct he
     int status;
     model->path = realpath(path, NULL);
     if (!model->path) {
-        status = error_set_errno(err, HEARTH_EIO, "%s", path);
+        status = errno == ENOMEM ? error_no_memory(err, "a path") : error_set_errno(err, HEARTH_EIO, "%s", path);
         goto fail;
     }
     const char *slash = strrchr(model->path, '/');

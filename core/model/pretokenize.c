@@ -3,6 +3,8 @@
  * Known kind: a Sequence of Split (Regex, Isolated, not inverted) and a last ByteLevel that neither adds a space nor splits.
  * Each split cuts every piece of the one before; matches and the gaps between them are both pieces.  A piece is matched
  * alone: look-ahead sees its end as the end of the text, as in HF tokenizers. */
+#include <config.h>
+
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <stdlib.h>

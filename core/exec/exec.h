@@ -16,9 +16,9 @@
 
 struct exec;
 
-/* Reserves tensors for steps of max_tokens on every device that the commands of `graph` (a step of that
- * size) and of `head` touch.  A submission that takes longer than
- * timeout_ns is given up (ETIMEOUT).  Everything given must outlive the exec.  Owner: the caller; exec_free. */
+/* Reserves tensors for steps of max_tokens on every device that the commands of `graph` (a step of
+ * that size) and of `head` touch.  A submission that takes longer than timeout_ns is given up
+ * (ETIMEOUT).  Everything given must outlive the exec.  Owner: the caller; exec_free. */
 int exec_new(const struct model_shape *shape, const struct plan *plan,
              struct plugin_device *const *devices, const struct weights *weights,
              uint32_t max_tokens, uint64_t timeout_ns, const struct graph *graph, const struct graph *head,

@@ -1,5 +1,5 @@
-/* golden_case.h - the golden cases as tests see them: folders of tests/golden/data with a checkpoint, prompts and the logits
- * that an independent implementation gives for them (README.md). */
+/* golden_case.h - the golden cases as tests see them: folders of tests/golden/data with a
+ * checkpoint, prompts and the logits that an independent implementation gives for them (README.md). */
 #ifndef TESTS_GOLDEN_GOLDEN_CASE_H
 #define TESTS_GOLDEN_GOLDEN_CASE_H
 
@@ -38,7 +38,8 @@ void golden_close(struct golden_case *golden);
 /* A configuration for a model folder; options: NULL-terminated key, value, key, value ... */
 struct hearth_config *golden_config(const char *folder, const char *const *options);
 struct hearth_engine *golden_engine(const struct hearth_config *config);
-/* Feeds n tokens in pieces of `piece` into a new session; logits of all of them to logits.  The session comes back. */
+/* Feeds n tokens in pieces of `piece` into a new session; logits of all of them to logits.  The
+ * session comes back. */
 struct hearth_session *golden_feed(struct hearth_engine *engine, const int32_t *ids, size_t n, size_t piece,
                                    float *logits, size_t vocab_size);
 

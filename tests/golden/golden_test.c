@@ -1,8 +1,9 @@
 /* golden_test.c - whole models against logits of independent implementations.
  *
- * exact: HF transformers in float32 on the dequantised weights.  native: the official semantics in float64.  The distance of
- * two rows of logits is the larger of |a - b| / |b| in the Euclidean norm and in the maximum norm, over the vocabulary.
- * README.md says how the cases were made and what each of them covers. */
+ * exact: HF transformers in float32 on the dequantised weights.  native: the official semantics in
+ * float64.  The distance of two rows of logits is the larger of |a - b| / |b| in the Euclidean norm
+ * and in the maximum norm, over the vocabulary. README.md says how the cases were made and what
+ * each of them covers. */
 #include <config.h>
 
 #include <check.h>
@@ -66,10 +67,10 @@ compare_exact(struct hearth_engine *engine, const struct golden_case *golden, si
             worst_at = t;
         }
     }
-    printf("exact  %s.%zu pieces of %zu: worst %.2e at position %zu of %zu\n", golden->folder + sizeof GOLDEN_DATA, prompt_id,
-           piece, worst, worst_at, prompt->n);
-    ck_assert_msg(worst <= EXACT_LIMIT, "%s.%zu, pieces of %zu, position %zu: %.3e, at most %.0e wanted", golden->folder,
-                  prompt_id, piece, worst_at, worst, EXACT_LIMIT);
+    printf("exact  %s.%zu pieces of %zu: worst %.2e at position %zu of %zu\n", golden->folder + sizeof GOLDEN_DATA,
+           prompt_id, piece, worst, worst_at, prompt->n);
+    ck_assert_msg(worst <= EXACT_LIMIT, "%s.%zu, pieces of %zu, position %zu: %.3e, at most %.0e wanted",
+                  golden->folder, prompt_id, piece, worst_at, worst, EXACT_LIMIT);
     hearth_session_free(session);
     free(logits);
 }

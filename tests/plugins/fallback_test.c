@@ -1,5 +1,6 @@
-/* fallback_test.c - a device with gaps and the host behind it: the text is the same, bit for bit, whatever the device lacks and
- * wherever an expert lives; and what neither has is refused with a sentence.  Takes: partial.c. */
+/* fallback_test.c - a device with gaps and the host behind it: the text is the same, bit for bit,
+ * whatever the device lacks and wherever an expert lives; and what neither has is refused with a
+ * sentence.  Takes: partial.c. */
 #include <config.h>
 
 #include <check.h>

@@ -1,5 +1,6 @@
-/* partial.c - a plugin that stands for an accelerator with gaps: hearth-partial.so computes with backends/ref, but its memory is
- * not the host's, its view offsets are aligned, fresh buffers hold NaN, and its options say what it lacks:
+/* partial.c - a plugin that stands for an accelerator with gaps: hearth-partial.so computes with
+ * backends/ref, but its memory is not the host's, its view offsets are aligned, fresh buffers hold
+ * NaN, and its options say what it lacks:
  *
  *   lacks         names of operations, separated by '|'; "all-but:" in front turns the list round
  *   memory_bytes  what it claims to have; default: unknown

@@ -1,5 +1,6 @@
-/* properties_test.c - what the text must not depend on: the size of steps, the number of threads, a pause in a file, a fork,
- * an interruption.  All in native numerics, bit for bit, on the golden checkpoints. */
+/* properties_test.c - what the text must not depend on: the size of steps, the number of threads, a
+ * pause in a file, a fork, an interruption.  All in native numerics, bit for bit, on the golden
+ * checkpoints. */
 #include <config.h>
 
 #include <check.h>
@@ -32,7 +33,8 @@ logits_alloc(const struct golden_case *golden)
     return logits;
 }
 
-/* Logits of every position from an engine with that step size and that many threads, all tokens fed in one call. */
+/* Logits of every position from an engine with that step size and that many threads, all tokens fed
+ * in one call. */
 static float *
 run(const struct golden_case *golden, const char *chunk, const char *threads)
 {
@@ -55,8 +57,8 @@ compare(const struct golden_case *golden, const float *a, const float *b, size_t
 {
     const size_t width = golden->vocab_size;
     for (size_t t = first; t < longest(golden)->n; t++) {
-        ck_assert_msg(memcmp(a + t * width, b + t * width, width * sizeof *a) == 0, "%s, %s: other bits at position %zu",
-                      golden->folder, what, t);
+        ck_assert_msg(memcmp(a + t * width, b + t * width, width * sizeof *a) == 0,
+                      "%s, %s: other bits at position %zu", golden->folder, what, t);
     }
 }
 
@@ -119,7 +121,8 @@ START_TEST(saved_and_restored)
     ck_assert_int_ge(mkstemp(path), 0);
     for (size_t i = 0; i < N_CUTS && cuts[i] < longest(&golden)->n; i++) {
         /* the engine that restores takes steps, and so has rings, of another size */
-        static const char *const options[2][3] = {{"context.prefill_chunk", "64", NULL}, {"context.prefill_chunk", "5", NULL}};
+        static const char *const options[2][3] = {{"context.prefill_chunk", "64", NULL},
+                                                  {"context.prefill_chunk", "5", NULL}};
         for (int part = 0; part < 2; part++) {
             struct hearth_config *config = golden_config(golden.folder, options[part]);
             struct hearth_engine *engine = golden_engine(config);

@@ -1,6 +1,8 @@
-/* session_test.c - what a session refuses, and files of sessions that are damaged, foreign or cut short.
+/* session_test.c - what a session refuses, and files of sessions that are damaged, foreign or cut
+ * short.
  *
- * Whole engines on a golden checkpoint: through the public header alone.  properties_test.c holds what must stay the same. */
+ * Whole engines on a golden checkpoint: through the public header alone.  properties_test.c holds
+ * what must stay the same. */
 #include <config.h>
 
 #include <check.h>

@@ -144,7 +144,8 @@ report_layers(struct report *report, const struct model *model)
         put_text(report, part, "attention", layer_kind_text(shape_layer_kind(shape, layer)));
         put_u64(report, part, "compress_ratio", shape->compress_ratios[layer]);
         put_text(report, part, "router", layer < shape->n_hash_layers ? "hash" : "scores");
-        put_text(report, part, "experts", tensor_dtype_text(model_roles(model)->layers[layer].experts[0].w[0].dtype));
+        const uint32_t dtype = model_roles(model)->layers[layer].experts[0].w[0].dtype;
+        put_text(report, part, "experts", dtype == HEARTH_E2M1X2 ? "fp4" : "fp8");
     }
     struct json_object *drafter = put_object(report, report->root, "drafter");
     put_text(report, drafter, "kind",

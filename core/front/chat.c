@@ -182,7 +182,9 @@ chat_say(struct chat *chat, const char *message, struct hearth_error *err)
     chat->n_generated += answer.generation.n;
     chat->prefill_seconds += answer.generation.prefill_seconds;
     chat->decode_seconds += answer.generation.decode_seconds;
-    if (answer.generation.finish == FINISH_INTERRUPTED) {
+    if (answer.malformed) {
+        front_note(chat->front, "the model went on with what no answer can hold; it was cut there");
+    } else if (answer.generation.finish == FINISH_INTERRUPTED) {
         front_note(chat->front, "answer stopped");
     } else if (answer.generation.finish == FINISH_CONTEXT) {
         front_note(chat->front, "the context is full; /reset starts anew");

@@ -115,8 +115,10 @@ generate_answer(struct generator *generator, struct hearth_session *session,
             return status;
         }
         made->ids[made->n++] = id;
-        if ((status = sink_push(sink, text, err)) < 0) {
-            return status;
+        status = sink_push(sink, text, err);
+        if (status != HEARTH_OK) {
+            made->finish = FINISH_STOP;
+            return status < 0 ? status : HEARTH_OK;
         }
         if (generator->max_tokens && made->n >= generator->max_tokens) {
             made->finish = FINISH_LENGTH;
@@ -159,6 +161,7 @@ generate(struct generator *generator, struct hearth_session *session, const int3
     if (status == HEARTH_OK
         && (status = hearth_text_stream_finish(stream, &rest, err)) == HEARTH_OK) {
         status = sink_push(sink, rest, err);
+        status = status < 0 ? status : HEARTH_OK;
     }
     made.decode_seconds = clock_seconds() - fed;
     hearth_text_stream_free(stream);

@@ -51,7 +51,10 @@ struct generator {
 int generator_open(struct front *front, struct generator *ret_generator, struct hearth_error *err);
 void generator_close(struct generator *generator);
 
-/* Takes text as it comes, whole characters. */
+#define GENERATE_ENOUGH 1
+
+/* Takes text as it comes, whole characters.  Returns HEARTH_OK, GENERATE_ENOUGH to end the answer
+ * after this text (FINISH_STOP), or a negative status. */
 struct generate_sink {
     int (*text)(void *context, const char *text, size_t length, struct hearth_error *err);
     void *context;

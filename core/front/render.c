@@ -12,6 +12,8 @@
 #define RENDER_MAX_DEPTH 5
 #define RENDER_SIDE_BY_SIDE 4u /* at most so many alike objects stand as columns; more, as rows */
 
+#define RENDER_WIDE 7u         /* a few objects of more fields than this stand as columns */
+
 enum unit { UNIT_NONE, UNIT_BYTES, UNIT_BANDWIDTH, UNIT_SECONDS, UNIT_COUNT, UNIT_PERCENT };
 
 /* What a key says of its number; if nothing, what the object around it says. */
@@ -152,34 +154,9 @@ add_value(enum unit unit, struct json_object *value, struct text *text)
     }
 }
 
-void
-render_table(struct json_object *rows, const char *indent, struct text *text)
-{
-    struct grid grid = {0};
-    const char *keys[GRID_MAX_COLUMNS];
-    json_object_object_foreach(json_object_array_get_idx(rows, 0), key, first)
-    {
-        (void)first;
-        if (grid.n_columns < GRID_MAX_COLUMNS) {
-            keys[grid.n_columns++] = key;
-        }
-    }
-    for (size_t i = 0; i < grid.n_columns; i++) {
-        add_label(&grid.cells, keys[i]);
-        grid_next(&grid, true);
-    }
-    for (size_t row = 0; row < json_object_array_length(rows); row++) {
-        for (size_t i = 0; i < grid.n_columns; i++) {
-            struct json_object *value = NULL;
-            json_object_object_get_ex(json_object_array_get_idx(rows, row), keys[i], &value);
-            add_value(unit_of(keys[i], UNIT_NONE), value, &grid.cells);
-            grid_next(&grid, is_number(value));
-        }
-    }
-    grid_print(&grid, indent, text);
-}
+/* ---- objects in a table ------------------------------------------------------------- */
 
-/* ---- alike objects side by side ------------------------------------------------------------- */
+#define LEAVES_MAX (GRID_MAX_COLUMNS - 1) /* the first column is the name */
 
 /* One figure that every one of the objects has: FIELD, or FIELD of PART. */
 struct leaf {
@@ -188,14 +165,15 @@ struct leaf {
 };
 
 static size_t
-leaves_of(struct json_object *object, enum unit outer, struct leaf leaves[GRID_MAX_COLUMNS])
+leaves_of(struct json_object *object, enum unit outer, struct leaf leaves[LEAVES_MAX])
 {
     size_t n = 0;
     json_object_object_foreach(object, key, value)
     {
         const enum unit unit = unit_of(key, outer);
-        if (!json_object_is_type(value, json_type_object)) {
-            if (n < GRID_MAX_COLUMNS) {
+        const bool plain = !json_object_is_type(value, json_type_object);
+        if (plain || json_object_object_length(value) == 0) {
+            if (n < LEAVES_MAX) {
                 leaves[n++] = (struct leaf){NULL, key, unit};
             }
             continue;
@@ -203,7 +181,7 @@ leaves_of(struct json_object *object, enum unit outer, struct leaf leaves[GRID_M
         json_object_object_foreach(value, field, inner)
         {
             (void)inner;
-            if (n < GRID_MAX_COLUMNS) {
+            if (n < LEAVES_MAX) {
                 leaves[n++] = (struct leaf){key, field, unit_of(field, unit)};
             }
         }
@@ -255,47 +233,96 @@ count_alike(struct json_object *object)
     return n;
 }
 
+/* n objects as columns, each begun with its name unless names is NULL; a row for each leaf. */
+static void
+add_columns(const char *const *names, struct json_object *const *items, size_t n,
+            const struct leaf *leaves, size_t n_leaves, const char *indent, struct text *text)
+{
+    struct grid grid = {.n_columns = 1 + n};
+    if (names) {
+        grid_next(&grid, false);
+    }
+    for (size_t i = 0; names && i < n; i++) {
+        add_label(&grid.cells, names[i]);
+        grid_next(&grid, true);
+    }
+    for (size_t row = 0; row < n_leaves; row++) {
+        add_leaf_label(&leaves[row], &grid);
+        grid_next(&grid, false);
+        for (size_t i = 0; i < n; i++) {
+            add_leaf(&leaves[row], items[i], &grid);
+        }
+    }
+    grid_print(&grid, indent, text);
+}
+
+/* The objects inside object, each as a row that begins with its name, or side by side. */
 static void
 add_alike(struct json_object *object, enum unit unit, const char *indent, struct text *text)
 {
-    struct leaf leaves[GRID_MAX_COLUMNS];
-    size_t n_leaves = 0;
-    const size_t n = count_alike(object);
-    const bool side_by_side = n <= RENDER_SIDE_BY_SIDE;
+    struct leaf leaves[LEAVES_MAX];
+    const char *names[RENDER_SIDE_BY_SIDE];
+    struct json_object *items[RENDER_SIDE_BY_SIDE];
+    size_t n_leaves = 0, n = 0;
+    const bool side_by_side = count_alike(object) <= RENDER_SIDE_BY_SIDE;
     struct grid grid = {0};
-    json_object_object_foreach(object, any_key, any)
-    {
-        if (n_leaves == 0 && json_object_is_type(any, json_type_object)) {
-            n_leaves = leaves_of(any, unit_of(any_key, unit), leaves);
-        }
-    }
-    n_leaves = n_leaves < GRID_MAX_COLUMNS ? n_leaves : GRID_MAX_COLUMNS - 1;
-    grid.n_columns = 1 + (side_by_side ? n : n_leaves);
-    grid_next(&grid, false);
-    for (size_t i = 0; i < n_leaves && !side_by_side; i++) {
-        add_leaf_label(&leaves[i], &grid);
-        grid_next(&grid, true);
-    }
     json_object_object_foreach(object, key, value)
     {
         if (!json_object_is_type(value, json_type_object)) {
             continue;
         }
-        add_label(&grid.cells, key);
-        grid_next(&grid, side_by_side);
+        if (n == 0) {
+            n_leaves = leaves_of(value, unit_of(key, unit), leaves);
+            grid.n_columns = 1 + n_leaves;
+        }
+        if (side_by_side) {
+            names[n] = key;
+            items[n] = value;
+        } else if (n == 0) {
+            grid_next(&grid, false);
+            for (size_t i = 0; i < n_leaves; i++) {
+                add_leaf_label(&leaves[i], &grid);
+                grid_next(&grid, true);
+            }
+        }
+        n++;
+        if (!side_by_side) {
+            add_label(&grid.cells, key);
+            grid_next(&grid, false);
+        }
         for (size_t i = 0; i < n_leaves && !side_by_side; i++) {
             add_leaf(&leaves[i], value, &grid);
         }
     }
-    for (size_t i = 0; i < n_leaves && side_by_side; i++) {
+    if (side_by_side) {
+        add_columns(names, items, n, leaves, n_leaves, indent, text);
+    } else {
+        grid_print(&grid, indent, text);
+    }
+}
+
+void
+render_table(struct json_object *rows, const char *indent, struct text *text)
+{
+    struct leaf leaves[LEAVES_MAX];
+    struct json_object *items[RENDER_SIDE_BY_SIDE];
+    const size_t n = json_object_array_length(rows);
+    const size_t n_leaves = leaves_of(json_object_array_get_idx(rows, 0), UNIT_NONE, leaves);
+    if (n <= RENDER_SIDE_BY_SIDE && n_leaves > RENDER_WIDE) {
+        for (size_t i = 0; i < n; i++) {
+            items[i] = json_object_array_get_idx(rows, i);
+        }
+        add_columns(NULL, items, n, leaves, n_leaves, indent, text);
+        return;
+    }
+    struct grid grid = {.n_columns = n_leaves};
+    for (size_t i = 0; i < n_leaves; i++) {
         add_leaf_label(&leaves[i], &grid);
-        grid_next(&grid, false);
-        json_object_object_foreach(object, name, column)
-        {
-            (void)name;
-            if (json_object_is_type(column, json_type_object)) {
-                add_leaf(&leaves[i], column, &grid);
-            }
+        grid_next(&grid, true);
+    }
+    for (size_t row = 0; row < n; row++) {
+        for (size_t i = 0; i < n_leaves; i++) {
+            add_leaf(&leaves[i], json_object_array_get_idx(rows, row), &grid);
         }
     }
     grid_print(&grid, indent, text);

@@ -90,6 +90,10 @@ run_chat_turn(struct generator *generator, const struct run_values *wanted, cons
         status = talk_turn(&talk, prompt, &show->talk, &answer, err);
     }
     if (status == HEARTH_OK) {
+        if (answer.malformed) {
+            front_note(generator->front,
+                       "the model went on with what no answer can hold; it was cut there");
+        }
         *result =
             (struct run_result){answer.generation, answer.content, answer.reasoning, answer.calls};
     }

@@ -12,6 +12,7 @@ struct talk_answer {
     struct generation generation;
     struct text content, reasoning;
     struct json_object *calls; /* tool calls, or NULL */
+    bool malformed;            /* cut where the model wrote what no answer can hold */
 };
 
 /* Called as the answer comes: a piece of the reasoning, or of the answer itself. */

@@ -126,8 +126,12 @@ answer_stream_text(void *context, const char *text, size_t length, struct hearth
 {
     struct answer_stream *stream = context;
     text_append(stream->said, text, length);
-    return answer_stream_status(stream, hearth_chat_stream_push(stream->stream, text, length, err),
-                                err);
+    const int status = hearth_chat_stream_push(stream->stream, text, length, err);
+    if (status == HEARTH_EFORMAT) {
+        stream->answer->malformed = true;
+        return GENERATE_ENOUGH;
+    }
+    return answer_stream_status(stream, status, err);
 }
 
 int

@@ -45,6 +45,12 @@ tests_unit_sampler_test_SOURCES = tests/unit/sampler_test.c
 tests_unit_sampler_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_sampler_test_LDADD = core/sampler/libsampler.la core/base/libbase.la $(CHECK_LIBS)
 
+check_PROGRAMS += tests/unit/placement_test
+TESTS += tests/unit/placement_test
+tests_unit_placement_test_SOURCES = tests/unit/placement_test.c tests/unit/published.c tests/unit/published.h
+tests_unit_placement_test_CFLAGS = $(AM_CFLAGS) $(JSONC_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_placement_test_LDADD = core/placement/libplacement.la core/model/libmodel.la core/base/libbase.la $(CHECK_LIBS)
+
 # Whole engines on the golden checkpoints.
 check_PROGRAMS += tests/unit/properties_test tests/unit/session_test
 TESTS += tests/unit/properties_test tests/unit/session_test
@@ -92,7 +98,7 @@ tests_unit_tokenizer_refusal_test_SOURCES = tests/unit/tokenizer_refusal_test.c
 tests_unit_tokenizer_refusal_test_CPPFLAGS = $(AM_CPPFLAGS) -DSOURCE_FOLDER='"$(abs_top_srcdir)"'
 tests_unit_tokenizer_refusal_test_CFLAGS = $(AM_CFLAGS) $(JSONC_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_tokenizer_refusal_test_LDFLAGS = $(AM_LDFLAGS) \
-	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup
+	-Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 tests_unit_tokenizer_refusal_test_LDADD = core/model/libmodel.la core/base/libbase.la $(JSONC_LIBS) $(CHECK_LIBS)
 endif
 EXTRA_DIST += \

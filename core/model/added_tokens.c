@@ -1,7 +1,7 @@
 /* added_tokens.c - finding added tokens in raw text: leftmost first, the longest where several begin.
  *
- * The names are ordered, so those that share a beginning are neighbours: each further byte of the text narrows the range by
- * bisection until it is empty.  Nearly every position is left after one look at first[]. */
+ * The names are ordered, so those that share a beginning are neighbours: each further byte of the text narrows the
+ * range by bisection until it is empty.  Nearly every position is left after one look at first[]. */
 #include "core/model/tokenizer_internal.h"
 
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* bpe.c - merging the bytes of one piece into tokens.
  *
- * The rule: of all neighbours that form a known pair, merge the one of lowest rank, the leftmost among equals, until none is
- * left.  Short pieces (nearly all) look through their few pairs each time; long ones keep the pairs in a heap, so that
- * n bytes cost n log n steps. */
+ * The rule: of all neighbours that form a known pair, merge the one of lowest rank, the leftmost among equals, until
+ * none is left.  Short pieces (nearly all) look through their few pairs each time; long ones keep the pairs in a heap,
+ * so that n bytes cost n log n steps. */
 #include "core/model/tokenizer_internal.h"
 
 #include <stdlib.h>
@@ -124,8 +124,9 @@ short_merge(const struct merge_table *merges, int32_t *ids, size_t n)
     return n;
 }
 
-/* A long piece: tokens in a linked list, the candidate pairs in a heap.  The key of a pair is rank << 32 | position, so the
- * order of keys is the order of merging; a pair that has changed since it was pushed is known by ranks[position]. */
+/* A long piece: tokens in a linked list, the candidate pairs in a heap.  The key of a pair is rank << 32 | position, so
+ * the order of keys is the order of merging; a pair that has changed since it was pushed is known by ranks[position].
+ */
 struct long_piece {
     int32_t *ids;
     uint32_t *ranks, *next, *previous;
@@ -207,8 +208,8 @@ long_merge(struct long_piece *piece, const struct merge_table *merges)
     }
 }
 
-/* Lays the arrays of a piece of length bytes into work.  A merge takes one key and pushes at most two, so the heap never
- * holds more than 2 * length keys. */
+/* Lays the arrays of a piece of length bytes into work.  A merge takes one key and pushes at most two, so the heap
+ * never holds more than 2 * length keys. */
 static int
 work_lay_out(struct bpe_work *work, size_t length, struct long_piece *piece, struct hearth_error *err)
 {

@@ -1,10 +1,8 @@
 /* pretokenize.c - cutting text into pieces with the patterns of tokenizer.json; the one door to PCRE2.
  *
- * Known kind: a Sequence of Split (Regex, Isolated, not inverted) and a last ByteLevel that neither adds a space nor splits.
- * Each split cuts every piece of the one before; matches and the gaps between them are both pieces.  A piece is matched
- * alone: look-ahead sees its end as the end of the text, as in HF tokenizers. */
-#include <config.h>
-
+ * Known kind: a Sequence of Split (Regex, Isolated, not inverted) and a last ByteLevel that neither adds a space nor
+ * splits. Each split cuts every piece of the one before; matches and the gaps between them are both pieces.  A piece is
+ * matched alone: look-ahead sees its end as the end of the text, as in HF tokenizers. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <stdlib.h>
@@ -17,8 +15,8 @@
 
 #define MAX_SPLITS 16
 #define MAX_PATTERN_BYTES 4096
-/* Steps one match may take.  V4's patterns need about one for each byte of a run of white space; an honest pattern stays far
- * below, an exponential one is stopped. */
+/* Steps one match may take.  V4's patterns need about one for each byte of a run of white space; an honest pattern
+ * stays far below, an exponential one is stopped. */
 #define MATCH_STEPS_BASE UINT64_C(1000000)
 #define MATCH_STEPS_PER_BYTE 100
 #define MATCH_HEAP_KIB (256 * 1024)
@@ -48,8 +46,10 @@ pattern_compile(const char *name, size_t index, const char *pattern, size_t leng
 {
     const char *problem = pretokenize_dialect_problem(pattern, length);
     if (problem) {
-        return error_set(err, HEARTH_EUNSUPPORTED, "%s: pre_tokenizer.pretokenizers[%zu].pattern.Regex: a pattern in "
-                         "the part common to Oniguruma and PCRE2 wanted, %s found", name, index, problem);
+        return error_set(err, HEARTH_EUNSUPPORTED,
+                         "%s: pre_tokenizer.pretokenizers[%zu].pattern.Regex: a pattern in "
+                         "the part common to Oniguruma and PCRE2 wanted, %s found",
+                         name, index, problem);
     }
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     if (!context) {
@@ -60,14 +60,16 @@ pattern_compile(const char *name, size_t index, const char *pattern, size_t leng
     int code;
     PCRE2_SIZE offset;
     /* Ruby's ^ and $ always mean lines */
-    pcre2_code *compiled = pcre2_compile((PCRE2_SPTR)pattern, length, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &code,
-                                         &offset, context);
+    pcre2_code *compiled =
+        pcre2_compile((PCRE2_SPTR)pattern, length, PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE, &code, &offset, context);
     pcre2_compile_context_free(context);
     if (!compiled) {
         PCRE2_UCHAR text[160] = "";
         pcre2_get_error_message(code, text, sizeof text);
-        return error_set(err, HEARTH_EUNSUPPORTED, "%s: pre_tokenizer.pretokenizers[%zu].pattern.Regex: a pattern that "
-                         "PCRE2 can compile wanted, found at byte %zu: %s", name, index, (size_t)offset, (char *)text);
+        return error_set(err, HEARTH_EUNSUPPORTED,
+                         "%s: pre_tokenizer.pretokenizers[%zu].pattern.Regex: a pattern that "
+                         "PCRE2 can compile wanted, found at byte %zu: %s",
+                         name, index, (size_t)offset, (char *)text);
     }
     /* Without the compiler (another machine, hardened kernel) pcre2_match interprets. */
     pcre2_jit_compile(compiled, PCRE2_JIT_COMPLETE);
@@ -104,14 +106,18 @@ static int
 split_read(struct pretokenizer *pretokenizer, size_t index, struct json_object *split, struct hearth_error *err)
 {
     struct json_object *regex = member(member(split, "pattern"), "Regex");
-    if (!member_is(split, "behavior", "Isolated") || !member_is_false(split, "invert", false)
-        || !json_object_is_type(regex, json_type_string)) {
-        return error_set(err, HEARTH_EUNSUPPORTED, "%s: pre_tokenizer.pretokenizers[%zu]: a Split with pattern.Regex, "
-                         "behavior Isolated and invert false wanted, another found", pretokenizer->name, index);
+    if (!member_is(split, "behavior", "Isolated") || !member_is_false(split, "invert", false) ||
+        !json_object_is_type(regex, json_type_string)) {
+        return error_set(err, HEARTH_EUNSUPPORTED,
+                         "%s: pre_tokenizer.pretokenizers[%zu]: a Split with pattern.Regex, "
+                         "behavior Isolated and invert false wanted, another found",
+                         pretokenizer->name, index);
     }
     if (pretokenizer->n_patterns == MAX_SPLITS) {
-        return error_set(err, HEARTH_EUNSUPPORTED, "%s: pre_tokenizer.pretokenizers[%zu]: at most %d splits wanted, more "
-                         "found", pretokenizer->name, index, MAX_SPLITS);
+        return error_set(err, HEARTH_EUNSUPPORTED,
+                         "%s: pre_tokenizer.pretokenizers[%zu]: at most %d splits wanted, more "
+                         "found",
+                         pretokenizer->name, index, MAX_SPLITS);
     }
     const int status = pattern_compile(pretokenizer->name, index, json_object_get_string(regex),
                                        (size_t)json_object_get_string_len(regex),
@@ -132,8 +138,10 @@ sequence_read(struct pretokenizer *pretokenizer, struct json_object *definition,
     for (size_t i = 0; i + 1 < n; i++) {
         struct json_object *split = json_object_array_get_idx(list, i);
         if (!member_is(split, "type", "Split")) {
-            return error_set(err, HEARTH_EUNSUPPORTED, "%s: pre_tokenizer.pretokenizers[%zu].type: Split wanted, another "
-                             "kind found", pretokenizer->name, i);
+            return error_set(err, HEARTH_EUNSUPPORTED,
+                             "%s: pre_tokenizer.pretokenizers[%zu].type: Split wanted, another "
+                             "kind found",
+                             pretokenizer->name, i);
         }
         const int status = split_read(pretokenizer, i, split, err);
         if (status < 0) {
@@ -141,10 +149,12 @@ sequence_read(struct pretokenizer *pretokenizer, struct json_object *definition,
         }
     }
     struct json_object *last = n ? json_object_array_get_idx(list, n - 1) : NULL;
-    if (!member_is(last, "type", "ByteLevel") || !member_is_false(last, "use_regex", true)
-        || !member_is_false(last, "add_prefix_space", true)) {
-        return error_set(err, HEARTH_EUNSUPPORTED, "%s: pre_tokenizer.pretokenizers: a last ByteLevel with use_regex and "
-                         "add_prefix_space false wanted, another found", pretokenizer->name);
+    if (!member_is(last, "type", "ByteLevel") || !member_is_false(last, "use_regex", true) ||
+        !member_is_false(last, "add_prefix_space", true)) {
+        return error_set(err, HEARTH_EUNSUPPORTED,
+                         "%s: pre_tokenizer.pretokenizers: a last ByteLevel with use_regex and "
+                         "add_prefix_space false wanted, another found",
+                         pretokenizer->name);
     }
     return HEARTH_OK;
 }
@@ -153,15 +163,17 @@ int
 pretokenizer_new(const char *name, struct json_object *definition, struct pretokenizer **ret_pretokenizer,
                  struct hearth_error *err)
 {
+    struct text copy = {0};
     struct pretokenizer *pretokenizer = calloc(1, sizeof *pretokenizer);
-    char *copy = strdup(name);
-    int status;
-    if (!pretokenizer || !copy) {
-        free(copy);
-        status = error_no_memory(err, "the pre-tokeniser");
+    if (!pretokenizer) {
+        return error_no_memory(err, "the pre-tokeniser");
+    }
+    text_add(&copy, name);
+    pretokenizer->name = text_take(&copy);
+    int status = pretokenizer->name ? HEARTH_OK : error_no_memory(err, "the pre-tokeniser");
+    if (status < 0) {
         goto fail;
     }
-    pretokenizer->name = copy;
     status = sequence_read(pretokenizer, definition, err);
     if (status < 0) {
         goto fail;
@@ -243,8 +255,10 @@ pattern_search(struct splitter *splitter, size_t level, const unsigned char *sub
     if (code < 0) {
         PCRE2_UCHAR text[120] = "";
         pcre2_get_error_message(code, text, sizeof text);
-        return error_set(splitter->err, HEARTH_EUNSUPPORTED, "%s: pre_tokenizer, pattern %zu: a match within its limits "
-                         "wanted, found: %s", splitter->pretokenizer->name, level + 1, (char *)text);
+        return error_set(splitter->err, HEARTH_EUNSUPPORTED,
+                         "%s: pre_tokenizer, pattern %zu: a match within its limits "
+                         "wanted, found: %s",
+                         splitter->pretokenizer->name, level + 1, (char *)text);
     }
     const PCRE2_SIZE *ends = pcre2_get_ovector_pointer(splitter->match);
     *ret_start = ends[0];

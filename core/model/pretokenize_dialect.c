@@ -1,8 +1,9 @@
 /* pretokenize_dialect.c - which patterns mean the same to Oniguruma and to PCRE2.
  *
- * HF tokenizers runs the patterns of tokenizer.json through Oniguruma (Ruby syntax).  Most of what such files hold means the
- * same to PCRE2; what does not would cut text elsewhere without a word.  So a pattern is refused unless it keeps to
- * the common part: literals, general categories, \s \d, classes, groups, look-around, alternatives and plain repeats. */
+ * HF tokenizers runs the patterns of tokenizer.json through Oniguruma (Ruby syntax).  Most of what such files hold
+ * means the same to PCRE2; what does not would cut text elsewhere without a word.  So a pattern is refused unless it
+ * keeps to the common part: literals, general categories, \s \d, classes, groups, look-around, alternatives and plain
+ * repeats. */
 #include "core/model/tokenizer_internal.h"
 
 #include <string.h>
@@ -79,8 +80,8 @@ scan_group(struct scan *scan)
         return NULL;
     }
     const char kind = scan_peek(scan, 1), more = scan_peek(scan, 2);
-    const bool common = (kind && strchr(":=!>", kind)) || (kind == '<' && (more == '=' || more == '!'))
-                        || (kind == 'i' && (more == ':' || more == ')'));
+    const bool common = (kind && strchr(":=!>", kind)) || (kind == '<' && (more == '=' || more == '!')) ||
+                        (kind == 'i' && (more == ':' || more == ')'));
     if (!common) {
         return "a group other than (?: (?= (?! (?<= (?<! (?> (?i: (?i)";
     }

@@ -1,8 +1,8 @@
 /* text_stream.c - tokens to text as they come, whole characters only.
  *
- * A character may be spread over several tokens: its first bytes wait until it is complete.  Bytes that can never become
- * a character give one U+FFFD for each longest start of one, as HF tokenizers and most decoders count them.  A NUL gives one
- * too, since the text is handed out as a C string. */
+ * A character may be spread over several tokens: its first bytes wait until it is complete.  Bytes that can never
+ * become a character give one U+FFFD for each longest start of one, as HF tokenizers and most decoders count them.  A
+ * NUL gives one too, since the text is handed out as a C string. */
 #include <stdlib.h>
 #include <string.h>
 

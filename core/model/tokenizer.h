@@ -26,7 +26,8 @@ int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t
                      int32_t **ret_ids, size_t *ret_n, struct hearth_error *err);
 /* The bytes of one token, borrowed; NULL (length 0) for an id without a token. */
 const char *tokenizer_token(const struct tokenizer *tokenizer, int32_t id, size_t *ret_length);
-int32_t tokenizer_find(const struct tokenizer *tokenizer, const char *name); /* an added token by name, else a vocabulary token; -1 */
+/* An added token by its text, else a vocabulary token by its name in the file (byte alphabet); -1: none. */
+int32_t tokenizer_find(const struct tokenizer *tokenizer, const char *name);
 
 /* Tokens to text, whole characters only (see hearth_text_stream). */
 struct text_stream;

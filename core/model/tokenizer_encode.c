@@ -25,9 +25,9 @@ piece_whole(struct encoding *encoding, const char *piece, size_t length)
         char letter[2];
         text_append(&encoding->name, letter, byte_alphabet_letter((unsigned char)piece[i], letter));
     }
-    return encoding->name.failed ? -1
-                                 : token_table_find(&encoding->tokenizer->table, encoding->name.bytes,
-                                                    encoding->name.length);
+    return encoding->name.failed
+               ? -1
+               : token_table_find(&encoding->tokenizer->table, encoding->name.bytes, encoding->name.length);
 }
 
 static int
@@ -73,8 +73,8 @@ static int
 encode_added(struct encoding *encoding, int set, const char *text, size_t length, struct hearth_error *err)
 {
     const struct tokenizer *tokenizer = encoding->tokenizer;
-    size_t start;
-    uint32_t id;
+    size_t start = 0;
+    uint32_t id = 0;
     if (set == 2) {
         return encode_plain(encoding, text, length, err);
     }

@@ -12,11 +12,11 @@
 #ifndef CORE_MODEL_TOKENIZER_INTERNAL_H
 #define CORE_MODEL_TOKENIZER_INTERNAL_H
 
-#include <json-c/json.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "core/base/json.h"
 #include "core/base/text.h"
 #include "core/model/tokenizer.h"
 
@@ -43,8 +43,8 @@ struct token_table {
 /* Room for ids 0 .. n_tokens - 1.  Zero-initialised before; token_table_done also after failure. */
 int token_table_init(struct token_table *table, uint32_t n_tokens, struct hearth_error *err);
 void token_table_done(struct token_table *table);
-/* The caller has checked that id is free and the name new.  verbatim: the name is the bytes; otherwise it is spelt in the
- * byte alphabet of GPT-2 (and, like in HF tokenizers, is taken verbatim if it holds a character outside of it). */
+/* The caller has checked that id is free and the name new.  verbatim: the name is the bytes; otherwise it is spelt in
+ * the byte alphabet of GPT-2 (and, like in HF tokenizers, is taken verbatim if it holds a character outside of it). */
 int token_table_add(struct token_table *table, uint32_t id, const char *name, size_t length, bool verbatim,
                     struct hearth_error *err);
 int32_t token_table_find(const struct token_table *table, const char *name, size_t length); /* -1: none */
@@ -94,7 +94,8 @@ struct id_list {
     size_t n_ids, capacity;
 };
 
-int id_list_reserve(struct id_list *list, size_t extra, struct hearth_error *err); /* ids is not NULL then if extra > 0 */
+int id_list_reserve(struct id_list *list, size_t extra,
+                    struct hearth_error *err); /* ids is not NULL then if extra > 0 */
 int id_list_append(struct id_list *list, const int32_t *ids, size_t n_ids, struct hearth_error *err);
 
 /* Memory for long pieces, kept between the pieces of one text; zero-initialise it. */

@@ -1,8 +1,8 @@
 /* tokenizer_open.c - tokenizer.json to struct tokenizer.
  *
- * Every id from 0 to the highest has exactly one token, and every byte has one, so that any text can be encoded.  Fields that
- * only matter for other kinds of tokenizer (unk_token, byte_fallback, fuse_unk) or that act after the tokens are found
- * (post_processor, truncation, padding) are not read. */
+ * Every id from 0 to the highest has exactly one token, and every byte has one, so that any text can be encoded. Fields
+ * that only matter for other kinds of tokenizer (unk_token, byte_fallback, fuse_unk) or that act after the tokens are
+ * found (post_processor, truncation, padding) are not read. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +11,9 @@
 #include "core/base/error.h"
 #include "core/base/json.h"
 #include "core/model/tokenizer_internal.h"
+#include "core/model/utf8.h"
 
+#define EXCERPT_BYTES 60
 #define MAX_FILE_BYTES (UINT64_C(256) << 20)
 
 /* What is being read; its parts live as long as root. */
@@ -20,12 +22,35 @@ struct source {
     struct json_object *model, *vocab, *merges, *added;
 };
 
+/* For %.*s: as much of text as an error line has room for; whole characters, and none that would break the line */
+static int
+excerpt(const char *text)
+{
+    size_t length = 0;
+    const size_t whole = strlen(text);
+    for (int size; length < whole && length < EXCERPT_BYTES; length += (size_t)size) {
+        size = utf8_scan((const unsigned char *)text + length, whole - length);
+        if (size <= 0 || (unsigned char)text[length] < 0x20) {
+            break;
+        }
+    }
+    return (int)length;
+}
+
+static const char *
+json_text(struct json_object *value)
+{
+    const char *text = json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE);
+    return text ? text : "?";
+}
+
 static int
 unsupported(const struct source *source, const char *field, const char *wanted, struct json_object *found,
             struct hearth_error *err)
 {
-    return error_set(err, HEARTH_EUNSUPPORTED, "%s: field %s: %s wanted, %.60s found", source->name, field, wanted,
-                     json_object_to_json_string_ext(found, JSON_C_TO_STRING_PLAIN));
+    const char *text = json_text(found);
+    return error_set(err, HEARTH_EUNSUPPORTED, "%s: field %s: %s wanted, %.*s found", source->name, field, wanted,
+                     excerpt(text), text);
 }
 
 static struct json_object *
@@ -90,8 +115,8 @@ kind_check(struct source *source, struct json_object *root, struct hearth_error 
     }
     struct json_object *ignore = member(source->model, "ignore_merges");
     if (ignore && !json_object_is_type(ignore, json_type_boolean)) {
-        return error_set(err, HEARTH_EFORMAT, "%s: field model.ignore_merges: true or false wanted, another value found",
-                         source->name);
+        return error_set(err, HEARTH_EFORMAT,
+                         "%s: field model.ignore_merges: true or false wanted, another value found", source->name);
     }
     return HEARTH_OK;
 }
@@ -117,9 +142,10 @@ lists_find(struct source *source, struct json_object *root, uint32_t *ret_max_to
     const size_t n_added = source->added ? json_object_array_length(source->added) : 0;
     const size_t n_merges = json_object_array_length(source->merges);
     if (n_vocab > TOKENIZER_MAX_TOKENS || n_added > TOKENIZER_MAX_TOKENS - n_vocab || n_merges > TOKENIZER_MAX_TOKENS) {
-        return error_set(err, HEARTH_EFORMAT, "%s: fields model and added_tokens: at most %" PRIu32 " tokens and as many "
-                         "merges wanted, %zu + %zu and %zu found", source->name, TOKENIZER_MAX_TOKENS, n_vocab, n_added,
-                         n_merges);
+        return error_set(err, HEARTH_EFORMAT,
+                         "%s: fields model and added_tokens: at most %" PRIu32 " tokens and as many "
+                         "merges wanted, %zu + %zu and %zu found",
+                         source->name, TOKENIZER_MAX_TOKENS, n_vocab, n_added, n_merges);
     }
     *ret_max_tokens = (uint32_t)(n_vocab + n_added);
     return HEARTH_OK;
@@ -127,14 +153,16 @@ lists_find(struct source *source, struct json_object *root, uint32_t *ret_max_to
 
 /* An id that the table can hold.  As no id may be missing, none can be as high as the number of tokens. */
 static int
-id_read(const struct source *source, const char *field, const char *token, struct json_object *value, uint32_t max_tokens,
-        uint32_t *ret_id, struct hearth_error *err)
+id_read(const struct source *source, const char *field, const char *token, struct json_object *value,
+        uint32_t max_tokens, uint32_t *ret_id, struct hearth_error *err)
 {
     const int64_t id = json_object_get_int64(value);
     if (!json_object_is_type(value, json_type_int) || id < 0 || id >= max_tokens) {
-        return error_set(err, HEARTH_EFORMAT, "%s: field %s: token \"%.60s\": an id from 0 to %" PRIu32 " (one less than "
-                         "there are tokens) wanted, %.40s found", source->name, field, token, max_tokens - 1,
-                         json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN));
+        const char *text = json_text(value);
+        return error_set(err, HEARTH_EFORMAT,
+                         "%s: field %s: token \"%.*s\": an id from 0 to %" PRIu32 " (one less than "
+                         "there are tokens) wanted, %.*s found",
+                         source->name, field, excerpt(token), token, max_tokens - 1, excerpt(text), text);
     }
     *ret_id = (uint32_t)id;
     return HEARTH_OK;
@@ -149,11 +177,14 @@ vocab_read(struct tokenizer *tokenizer, const struct source *source, struct hear
     for (; !json_object_iter_equal(&at, &end); json_object_iter_next(&at)) {
         const char *token = json_object_iter_peek_name(&at);
         const size_t length = strlen(token);
-        uint32_t id;
+        uint32_t id = 0;
         int status = id_read(source, "model.vocab", token, json_object_iter_peek_value(&at), table->n_tokens, &id, err);
-        if (status == HEARTH_OK && (table->tokens[id].name != TOKEN_ABSENT || token_table_find(table, token, length) >= 0)) {
-            status = error_set(err, HEARTH_EFORMAT, "%s: field model.vocab: one id for one token wanted, token \"%.60s\" or "
-                               "id %" PRIu32 " found twice", source->name, token, id);
+        if (status == HEARTH_OK &&
+            (table->tokens[id].name != TOKEN_ABSENT || token_table_find(table, token, length) >= 0)) {
+            status = error_set(err, HEARTH_EFORMAT,
+                               "%s: field model.vocab: one id for one token wanted, token \"%.*s\" or "
+                               "id %" PRIu32 " found twice",
+                               source->name, excerpt(token), token, id);
         }
         if (status == HEARTH_OK) {
             status = token_table_add(table, id, token, length, false, err);
@@ -220,14 +251,17 @@ merges_read(struct tokenizer *tokenizer, const struct source *source, struct hea
             left = token_table_find(table, names[0], lengths[0]);
             right = token_table_find(table, names[1], lengths[1]);
             whole = token_table_find(table, joined.bytes, joined.length);
-            problem = left < 0 || right < 0 ? "two tokens of model.vocab" : whole < 0 ? "a result in model.vocab" : NULL;
+            problem = left < 0 || right < 0 ? "two tokens of model.vocab"
+                      : whole < 0           ? "a result in model.vocab"
+                                            : NULL;
         }
         if (!problem && !merge_table_add(&tokenizer->merges, (uint32_t)left, (uint32_t)right, whole)) {
             problem = "a pair that no earlier merge has";
         }
         if (problem) {
-            status = error_set(err, HEARTH_EFORMAT, "%s: field model.merges[%zu]: %s wanted, %.60s found", source->name, i,
-                               problem, json_object_to_json_string_ext(merge, JSON_C_TO_STRING_PLAIN));
+            const char *text = json_text(merge);
+            status = error_set(err, HEARTH_EFORMAT, "%s: field model.merges[%zu]: %s wanted, %.*s found", source->name,
+                               i, problem, excerpt(text), text);
         }
     }
     text_free(&joined);
@@ -243,45 +277,54 @@ added_token_read(struct tokenizer *tokenizer, const struct source *source, size_
     struct token_table *table = &tokenizer->table;
     struct json_object *entry = json_object_array_get_idx(source->added, index);
     struct json_object *content = member(entry, "content"), *normalized = member(entry, "normalized");
-    const size_t length = json_object_is_type(content, json_type_string) ? (size_t)json_object_get_string_len(content) : 0;
-    if (length == 0 || length > ADDED_TOKEN_MAX_BYTES || (normalized && !json_object_is_type(normalized, json_type_boolean))) {
-        return error_set(err, HEARTH_EFORMAT, "%s: added_tokens[%zu]: content of 1 to %d bytes and normalized true or "
-                         "false wanted, %.80s found", source->name, index, ADDED_TOKEN_MAX_BYTES,
-                         json_object_to_json_string_ext(entry, JSON_C_TO_STRING_PLAIN));
+    const size_t length =
+        json_object_is_type(content, json_type_string) ? (size_t)json_object_get_string_len(content) : 0;
+    if (length == 0 || length > ADDED_TOKEN_MAX_BYTES ||
+        (normalized && !json_object_is_type(normalized, json_type_boolean))) {
+        const char *text = json_text(entry);
+        return error_set(err, HEARTH_EFORMAT,
+                         "%s: added_tokens[%zu]: content of 1 to %d bytes and normalized true or "
+                         "false wanted, %.*s found",
+                         source->name, index, ADDED_TOKEN_MAX_BYTES, excerpt(text), text);
     }
     for (size_t i = 0; i < sizeof unset / sizeof unset[0]; i++) {
         if (!is_nothing(member(entry, unset[i]))) {
-            return error_set(err, HEARTH_EUNSUPPORTED, "%s: added_tokens[%zu].%s: false wanted, true found", source->name,
-                             index, unset[i]);
+            return error_set(err, HEARTH_EUNSUPPORTED, "%s: added_tokens[%zu].%s: false wanted, true found",
+                             source->name, index, unset[i]);
         }
     }
     const char *name = json_object_get_string(content);
-    uint32_t id;
+    uint32_t id = 0;
     const int status = id_read(source, "added_tokens", name, member(entry, "id"), table->n_tokens, &id, err);
     if (status < 0) {
         return status;
     }
     const int32_t known = token_table_find(table, name, length);
     if (known >= 0 ? (uint32_t)known != id : table->tokens[id].name != TOKEN_ABSENT) {
-        return error_set(err, HEARTH_EFORMAT, "%s: added_tokens[%zu]: token \"%.60s\": its id in model.vocab or one that no "
-                         "other token has wanted, %" PRIu32 " found", source->name, index, name, id);
+        return error_set(err, HEARTH_EFORMAT,
+                         "%s: added_tokens[%zu]: token \"%.*s\": its id in model.vocab or one that no "
+                         "other token has wanted, %" PRIu32 " found",
+                         source->name, index, excerpt(name), name, id);
     }
     *ret_id = id;
     *ret_normalized = !normalized || json_object_get_boolean(normalized);
     return known >= 0 ? HEARTH_OK : token_table_add(table, id, name, length, true, err);
 }
 
-/* A token of the vocabulary that is an added token too stands for its name; both would be wrong if the byte alphabet reads it
- * otherwise. */
+/* A token of the vocabulary that is an added token too stands for its name; both would be wrong if the byte alphabet
+ * reads it otherwise. */
 static int
-added_token_check(const struct tokenizer *tokenizer, const struct source *source, uint32_t id, struct hearth_error *err)
+added_token_check(const struct tokenizer *tokenizer, const struct source *source, size_t index, uint32_t id,
+                  struct hearth_error *err)
 {
     size_t n_name, n_bytes;
     const char *name = token_table_name(&tokenizer->table, id, &n_name);
     const char *bytes = tokenizer_token(tokenizer, (int32_t)id, &n_bytes);
     if (n_name != n_bytes || memcmp(name, bytes, n_name) != 0) {
-        return error_set(err, HEARTH_EUNSUPPORTED, "%s: field added_tokens: token \"%.*s\": the same bytes in model.vocab "
-                         "wanted, others found", source->name, n_name < 60 ? (int)n_name : 60, name);
+        return error_set(err, HEARTH_EUNSUPPORTED,
+                         "%s: added_tokens[%zu]: a token that stands for the same bytes in model.vocab wanted, "
+                         "others found",
+                         source->name, index);
     }
     return HEARTH_OK;
 }
@@ -303,11 +346,13 @@ added_read(struct tokenizer *tokenizer, const struct source *source, struct hear
         bool normalized = false;
         status = added_token_read(tokenizer, source, i, &id, &normalized, err);
         if (status == HEARTH_OK) {
-            status = added_token_check(tokenizer, source, id, err);
+            status = added_token_check(tokenizer, source, i, id, err);
         }
         if (status == HEARTH_OK && seen[id]) {
-            status = error_set(err, HEARTH_EFORMAT, "%s: added_tokens[%zu]: a token that no earlier entry has wanted, id %"
-                               PRIu32 " found again", source->name, i, id);
+            status =
+                error_set(err, HEARTH_EFORMAT,
+                          "%s: added_tokens[%zu]: a token that no earlier entry has wanted, id %" PRIu32 " found again",
+                          source->name, i, id);
         }
         if (status == HEARTH_OK) {
             struct added_set *set = &tokenizer->added[normalized];
@@ -323,8 +368,8 @@ added_read(struct tokenizer *tokenizer, const struct source *source, struct hear
     return status;
 }
 
-/* No id without a token, no byte without one.  The table has room for all entries; a token in both lists leaves one free at
- * the end, never inside. */
+/* No id without a token, no byte without one.  The table has room for all entries; a token in both lists leaves one
+ * free at the end, never inside. */
 static int
 tokens_check(struct tokenizer *tokenizer, const struct source *source, struct hearth_error *err)
 {
@@ -334,8 +379,10 @@ tokens_check(struct tokenizer *tokenizer, const struct source *source, struct he
     }
     for (uint32_t id = 0; id < table->n_tokens; id++) {
         if (table->tokens[id].name == TOKEN_ABSENT) {
-            return error_set(err, HEARTH_EFORMAT, "%s: fields model.vocab and added_tokens: a token for every id up to %"
-                             PRIu32 " wanted, none found for %" PRIu32, source->name, table->n_tokens - 1, id);
+            return error_set(err, HEARTH_EFORMAT,
+                             "%s: fields model.vocab and added_tokens: a token for every id up to %" PRIu32
+                             " wanted, none found for %" PRIu32,
+                             source->name, table->n_tokens - 1, id);
         }
     }
     for (int byte = 0; byte < 256; byte++) {
@@ -343,8 +390,10 @@ tokens_check(struct tokenizer *tokenizer, const struct source *source, struct he
         const size_t length = byte_alphabet_letter((unsigned char)byte, letter);
         tokenizer->byte_ids[byte] = token_table_find(table, letter, length);
         if (tokenizer->byte_ids[byte] < 0) {
-            return error_set(err, HEARTH_EFORMAT, "%s: field model.vocab: a token for every byte wanted, none found for "
-                             "0x%02X (\"%.*s\")", source->name, (unsigned)byte, (int)length, letter);
+            return error_set(err, HEARTH_EFORMAT,
+                             "%s: field model.vocab: a token for every byte wanted, none found for "
+                             "0x%02X (\"%.*s\")",
+                             source->name, (unsigned)byte, (int)length, letter);
         }
     }
     return HEARTH_OK;
@@ -385,7 +434,8 @@ tokenizer_read(struct tokenizer *tokenizer, const char *name, struct json_object
 }
 
 static int
-tokenizer_from_json(const char *name, struct json_object *root, struct tokenizer **ret_tokenizer, struct hearth_error *err)
+tokenizer_from_json(const char *name, struct json_object *root, struct tokenizer **ret_tokenizer,
+                    struct hearth_error *err)
 {
     struct tokenizer *tokenizer = calloc(1, sizeof *tokenizer);
     const int status = tokenizer ? tokenizer_read(tokenizer, name, root, err) : error_no_memory(err, "a tokenizer");

@@ -1,10 +1,10 @@
 /* unicode_standin.c - code points younger than the Unicode version of PCRE2, seen as older ones of their kind.
  *
- * A tokenizer.json means Unicode 16.0 (HF tokenizers 0.23); the PCRE2 of Debian 12 knows 14.0 and takes everything newer for
- * unassigned.  The pre-tokeniser therefore matches on a copy of the text in which each such code point is replaced by a
- * stand-in: an older code point of the same general category and the same length in UTF-8.  With a younger PCRE2 the
- * stand-ins change nothing.  U+180E is here because PCRE2 takes it for white space and Unicode does not.
- * Rows: made by tools/tokenizer-cases/make_unicode_table.py. */
+ * A tokenizer.json means Unicode 16.0 (HF tokenizers 0.23); the PCRE2 of Debian 12 knows 14.0 and takes everything
+ * newer for unassigned.  The pre-tokeniser therefore matches on a copy of the text in which each such code point is
+ * replaced by a stand-in: an older code point of the same general category and the same length in UTF-8.  With a
+ * younger PCRE2 the stand-ins change nothing.  U+180E is here because PCRE2 takes it for white space and Unicode does
+ * not. Rows: made by tools/tokenizer-cases/make_unicode_table.py. */
 #include "core/model/tokenizer_internal.h"
 
 struct standin_row {
@@ -149,8 +149,8 @@ unicode_standin(uint32_t point)
 {
     size_t low = 0, high = sizeof standin_rows / sizeof standin_rows[0];
     /* the rows leave out nearly all text: CJK, Hangul and most of the astral planes need no search */
-    if (point < standin_rows[0].first || point > standin_rows[high - 1].last || (point > 0x31EF && point < 0xA7CB)
-        || (point > 0xA7DC && point < 0x105C0)) {
+    if (point < standin_rows[0].first || point > standin_rows[high - 1].last || (point > 0x31EF && point < 0xA7CB) ||
+        (point > 0xA7DC && point < 0x105C0)) {
         return point;
     }
     while (low < high) {

@@ -7,8 +7,8 @@
 
 #define UTF8_REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD */
 
-/* Bytes of the character at bytes (1 to 4).  0: the text ends inside what may still become a character.  -k: the first k
- * bytes can never be part of one (k is the longest start of a character that was cut short, or 1; Unicode's
+/* Bytes of the character at bytes (1 to 4).  0: the text ends inside what may still become a character.  -k: the first
+ * k bytes can never be part of one (k is the longest start of a character that was cut short, or 1; Unicode's
  * "substitution of maximal subparts"). */
 static inline int
 utf8_scan(const unsigned char *bytes, size_t length)

@@ -25,3 +25,12 @@ tests_fuzz_fuzz_chat_SOURCES = tests/fuzz/fuzz_chat.c
 tests_fuzz_fuzz_chat_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_chat_LDADD = core/model/libmodel.la core/base/libbase.la
 endif
+
+# tokenizer.json, and a text to encode with it
+if BUILD_FUZZERS
+noinst_PROGRAMS += tests/fuzz/fuzz_tokenizer
+tests_fuzz_fuzz_tokenizer_SOURCES = tests/fuzz/fuzz_tokenizer.c
+tests_fuzz_fuzz_tokenizer_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
+tests_fuzz_fuzz_tokenizer_LDADD = core/model/libmodel.la core/base/libbase.la
+endif
+EXTRA_DIST += tests/fuzz/fuzz_tokenizer.dict

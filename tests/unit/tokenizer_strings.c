@@ -42,9 +42,8 @@ point_append(struct text *text, uint32_t point)
     text_append(text, (const char *)bytes, (size_t)size);
 }
 
-/* Appends line without its escapes. */
-static void
-line_append(struct text *text, const char *line)
+void
+string_unescape(const char *line, struct text *text)
 {
     for (const char *at = line; *at; at++) {
         if (*at != '\\') {
@@ -66,9 +65,9 @@ static int
 line_take(struct string_parts *parts, enum section section, const char *line)
 {
     if (section == SECTION_FRAGMENTS && parts->n_fragments < MAX_ITEMS) {
-        line_append(&parts->fragments[parts->n_fragments++], line);
+        string_unescape(line, &parts->fragments[parts->n_fragments++]);
     } else if (section == SECTION_RUNS && parts->n_runs < MAX_ITEMS) {
-        line_append(&parts->runs[parts->n_runs++], line);
+        string_unescape(line, &parts->runs[parts->n_runs++]);
     } else if (section == SECTION_RANGES && parts->n_ranges < MAX_ITEMS) {
         uint32_t *range = parts->ranges[parts->n_ranges++];
         char *end;

@@ -4,6 +4,7 @@
     make_cases.py train                     tests/data/tokenizer/small.json, a tokenizer of our own
     make_cases.py cases                     tests/data/tokenizer/small.cases: strings and their ids
     make_cases.py digests FILE.json NAME    tests/data/tokenizer/NAME.digests for any tokenizer.json
+    make_cases.py corpus                    tests/fuzz/corpus/tokenizer/: the files the fuzzer starts from
     make_cases.py compare FILE.json SEED N PROGRAM
                                             N more strings: PROGRAM FILE.json reads each as a line of hex digits and
                                             prints its ids
@@ -179,5 +180,31 @@ def compare(path, seed, n, program):
     return wrong > 0
 
 
-COMMANDS = {"train": train, "cases": cases, "digests": digests, "compare": compare}
+def corpus():
+    """Tiny tokenizers, each with a text behind a NUL."""
+    folder = DATA.parents[1] / "fuzz" / "corpus" / "tokenizer"
+    folder.mkdir(parents=True, exist_ok=True)
+    small = json.loads((DATA / "small.json").read_text())
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    pairs = [["a", "b"], ["Ġ", "a"], ["ab", "c"], ["Ġa", "bc"], ["Ċ", "Ċ"], ["Ã", "©"]]
+    tokens = letters + [left + right for left, right in pairs]
+    small["model"].update(vocab={token: i for i, token in enumerate(tokens)}, merges=pairs)
+    added = [("<x>", False), ("<x>y", True), ("yz", True)]
+    small["added_tokens"] = [{"id": len(tokens) + i, "content": name, "normalized": normalized}
+                             for i, (name, normalized) in enumerate(added)]
+
+    def write(name, text):
+        file = json.dumps(small, ensure_ascii=False, separators=(",", ":")).encode()
+        (folder / name).write_bytes(file + b"\0" + text)
+
+    write("pairs", " abc ab  \n\n12345<x>yz<x\u00e9 a\u0301\u4e2d\u6587\U0001fae8".encode() + b"\xff\xe4\xb8 a")
+    small["model"].update(merges=[" ".join(pair) for pair in pairs], ignore_merges=True)
+    write("strings", b"abc" * 30 + b"   \r\n\t x")
+    small["pre_tokenizer"]["pretokenizers"] = [
+        {"type": "Split", "pattern": {"Regex": r"(?i:b|[^a\s])?(?=c)|\s+$|^ {1,2}"}, "behavior": "Isolated",
+         "invert": False}, small["pre_tokenizer"]["pretokenizers"][-1]]
+    write("groups", b"aBc bcc\n  c \nab")
+
+
+COMMANDS = {"train": train, "cases": cases, "corpus": corpus, "digests": digests, "compare": compare}
 sys.exit(COMMANDS[sys.argv[1]](*sys.argv[2:]))

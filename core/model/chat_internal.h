@@ -108,7 +108,8 @@ struct chat_conversation {
  * Errors: EFORMAT "chat: message N: FIELD: ...", EMEMORY. */
 int chat_messages_read(const struct chat_value *array, struct chat_arena *arena,
                        struct chat_conversation *ret_conversation, struct hearth_error *err);
-/* Forgets the reasoning before the last user turn, and the developer messages there. */
+/* Drops the developer messages, and those of no known role, before the last user turn.  The reasoning there is left out
+ * in writing. */
 void chat_messages_drop(struct chat_conversation *conversation);
 /* The last user or developer message, -1 if there is none. */
 ptrdiff_t chat_messages_last_user(const struct chat_conversation *conversation);

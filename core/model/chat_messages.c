@@ -483,14 +483,10 @@ chat_messages_drop(struct chat_conversation *conversation)
     const ptrdiff_t last_user = chat_messages_last_user(conversation);
     size_t kept = 0;
     for (size_t i = 0; i < conversation->n; i++) {
-        struct chat_message message = conversation->messages[i];
-        if ((ptrdiff_t)i < last_user) {
-            if (message.role == CHAT_ROLE_DEVELOPER || message.role == CHAT_ROLE_OTHER) {
-                continue;
-            }
-            message.reasoning = (struct chat_text){"", 0};
+        const struct chat_message message = conversation->messages[i];
+        if ((ptrdiff_t)i >= last_user || (message.role != CHAT_ROLE_DEVELOPER && message.role != CHAT_ROLE_OTHER)) {
+            conversation->messages[kept++] = message;
         }
-        conversation->messages[kept++] = message;
     }
     conversation->n = kept;
 }

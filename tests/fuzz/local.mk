@@ -25,6 +25,7 @@ tests_fuzz_fuzz_chat_SOURCES = tests/fuzz/fuzz_chat.c
 tests_fuzz_fuzz_chat_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_chat_LDADD = core/model/libmodel.la core/base/libbase.la
 endif
+EXTRA_DIST += tests/fuzz/fuzz_chat.dict
 
 # tokenizer.json, and a text to encode with it
 if BUILD_FUZZERS

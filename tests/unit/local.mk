@@ -66,12 +66,17 @@ endif
 
 # the chat encoding
 if HAVE_CHECK
-check_PROGRAMS += tests/unit/chat_test tests/unit/chat_passages_test
-TESTS += tests/unit/chat_test tests/unit/chat_passages_test
-tests_unit_chat_test_SOURCES = tests/unit/chat_test.c
-tests_unit_chat_test_CPPFLAGS = $(AM_CPPFLAGS) -DCASES_FOLDER='"$(abs_top_srcdir)/tests/data/chat"'
+check_PROGRAMS += tests/unit/chat_test tests/unit/chat_parse_test tests/unit/chat_passages_test
+TESTS += tests/unit/chat_test tests/unit/chat_parse_test tests/unit/chat_passages_test
+CHATCASES_FLAGS = $(AM_CPPFLAGS) -DCASES_FOLDER='"$(abs_top_srcdir)/tests/data/chat"'
+tests_unit_chat_test_SOURCES = tests/unit/chat_test.c tests/unit/chat_cases.c tests/unit/chat_cases.h
+tests_unit_chat_test_CPPFLAGS = $(CHATCASES_FLAGS)
 tests_unit_chat_test_CFLAGS = $(AM_CFLAGS) $(JSONC_CFLAGS) $(LIBMD_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_chat_test_LDADD = core/model/libmodel.la core/base/libbase.la $(JSONC_LIBS) $(LIBMD_LIBS) $(CHECK_LIBS)
+tests_unit_chat_parse_test_SOURCES = tests/unit/chat_parse_test.c tests/unit/chat_cases.c tests/unit/chat_cases.h
+tests_unit_chat_parse_test_CPPFLAGS = $(CHATCASES_FLAGS)
+tests_unit_chat_parse_test_CFLAGS = $(AM_CFLAGS) $(JSONC_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_chat_parse_test_LDADD = core/model/libmodel.la core/base/libbase.la $(JSONC_LIBS) $(CHECK_LIBS)
 tests_unit_chat_passages_test_SOURCES = tests/unit/chat_passages_test.c
 tests_unit_chat_passages_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_chat_passages_test_LDADD = core/model/libmodel.la core/base/libbase.la $(CHECK_LIBS)

@@ -170,7 +170,8 @@ def hand_made():
              ("user without content", '[{"role": "user"}]'),
              ("keys twice", with_format('{"a": 1, "b": 2, "a": [3], "c": {"x": 1, "x": 2}}')),
              ("white space in JSON", " [ { \"role\" :\t\"user\" ,\r\n \"content\" : \"x\" } ]\n"),
-             ("escapes", r'[{"role": "user", "content": "\u00e9 \ud83d\ude00 \n \t \/ \b \f \" \\ \u2028"}]'),
+             ("escapes", r'[{"role": "user", "content": "\u00e9 \ud83d\ude00 \n \t \/ \b \f \" \\ \u2028'
+                         r' \ud800\udc00 \uDBFF\uDFFF \uFFFF \u0080 \u07ff \u0800"}]'),
              ("escapes in keys", with_format(r'{"\u0000 \ud83d\ude00 \u001f": "\u0000\u0001\u007f\u0080"}')),
              ("numbers", with_format("[0, -0, 1e5, 1E+5, 1.50, -0.0, 0e0, 123456789012345678901234567890, 1e400, -1e400, 1e-400,"
                                      " NaN, Infinity, -Infinity, 1e16, 9999999999999998.0, 0.0001, 0.00001, 4.35, 2.675,"

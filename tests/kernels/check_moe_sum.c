@@ -4,6 +4,17 @@
 
 #include "tests/kernels/check.h"
 
+/* Parts of very different size, the last the negative of the first: what an addition loses stays visible in the sum. */
+static void
+spread(struct check_trial *trial, float *parts, uint32_t n, uint32_t top_k, uint32_t dim)
+{
+    for (uint32_t i = 0; i < n * top_k * dim; i++) {
+        const uint32_t k = i / dim % top_k;
+        parts[i] = ldexpf(parts[i], k == 0 ? 20 : (int)check_below(trial, 24) - 12);
+        parts[i] = k > 0 && k == top_k - 1 ? -parts[i - k * dim] : parts[i];
+    }
+}
+
 /* A token's routes as the router leaves them, but in any order, with distinct experts. */
 static void
 fill_routes(struct check_trial *trial, struct hearth_route *routes, uint32_t n, uint32_t top_k)
@@ -30,12 +41,13 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     op->n = shapes[index][0];
     op->top_k = shapes[index][1];
     op->dim = shapes[index][2];
-    const float *parts = check_input(trial, "parts", &op->parts, (uint64_t)op->n * op->top_k, op->dim, 100.0);
-    const float *shared = check_input(trial, "shared", &op->shared, op->n, op->dim, 1e-4);
+    float *parts = check_input(trial, "parts", &op->parts, (uint64_t)op->n * op->top_k, op->dim, 1.0);
+    const float *shared = check_input(trial, "shared", &op->shared, op->n, op->dim, 1e-2);
     struct hearth_route *routes =
         check_tensor(trial, "routes", &op->routes, CHECK_IN, (uint64_t)op->n * op->top_k, sizeof *routes, 0);
     struct check_tensor *y = check_output(trial, "y", &op->y, op->n, op->dim);
     fill_routes(trial, routes, op->n, op->top_k);
+    spread(trial, parts, op->n, op->top_k, op->dim);
     for (uint32_t at = 0; at < op->n * op->dim; at++) {
         const uint32_t t = at / op->dim, d = at % op->dim;
         float sum = 0.0f;

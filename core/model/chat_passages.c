@@ -143,6 +143,7 @@ constant_split(const struct chat_constant *constant, enum chat_passage_kind kind
     text_append(&whole, before->bytes ? before->bytes : "", before->length);
     text_add(&whole, kind == CHAT_PASSAGE_FORMAT ? form->python_slot : "");
     text_append(&whole, after->bytes ? after->bytes : "", after->length);
+    before->failed |= whole.failed; /* for the caller to see */
     *ret_known = !whole.failed && digest_is(whole.bytes, whole.length, form->sha256);
     text_free(&whole);
     return true;
@@ -169,10 +170,13 @@ loader_constant(void *context, const struct chat_constant *constant, struct hear
     for (enum chat_passage_kind kind = 0; kind < CHAT_N_PASSAGES; kind++) {
         struct text before = {0}, after = {0};
         bool known = false;
-        int status = HEARTH_OK;
         const bool fits = constant_split(constant, kind, &before, &after, &known);
         const bool present = loader->passages->at[kind].before != NULL;
-        if (fits && known ? !present || loader->unknown[kind] : fits && !present && constant_is_named(constant, kind)) {
+        const bool wanted = known ? !present || loader->unknown[kind] : !present && constant_is_named(constant, kind);
+        int status = HEARTH_OK;
+        if (before.failed || after.failed) {
+            status = error_no_memory(err, "the passages of the chat format");
+        } else if (fits && wanted) {
             status = passage_set(loader, kind, &before, &after, err);
             loader->unknown[kind] = !known;
         }

@@ -326,13 +326,12 @@ START_TEST(long_runs)
                                         "ab", " \n", "\xE4\xB8\xAD", "\xCC\x81"};
     struct tokenizer *tokenizer = tokenizer_want(DATA "small.json");
     const char *unit = units[_i];
-    char *text = malloc(RUN_BYTES + 4);
+    char *text = malloc(RUN_BYTES + 2);
     ck_assert_ptr_nonnull(text);
     for (size_t i = 0; i < RUN_BYTES; i++) {
         text[i] = unit[i % strlen(unit)];
     }
-    check_round_trip(tokenizer, text, RUN_BYTES);
-    memcpy(text + RUN_BYTES, " x", 2);
+    memcpy(text + RUN_BYTES, " x", 2); /* so that a run of white space looks back from its end */
     check_round_trip(tokenizer, text, RUN_BYTES + 2);
     free(text);
     tokenizer_free(tokenizer);

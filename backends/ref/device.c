@@ -57,6 +57,7 @@ ref_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct hearth
         n = (uint32_t)value;
     }
     n_threads_wanted = n;
+    ref_tables_fill();
     *ret_n_devices = 1;
     return 0;
 }

@@ -74,8 +74,12 @@ ref_kv_load(const unsigned char *bytes, uint32_t format, uint32_t head_dim, uint
         memcpy(row, bytes, head_dim * sizeof *row);
         return;
     }
-    for (uint64_t i = 0; i < nope; i++) {
-        row[i] = hearth_e4m3_to_f32(bytes[i]) * hearth_e8m0_to_f32(scales[i / REF_KV_BLOCK]);
+    for (uint64_t begin = 0; begin < nope; begin += REF_KV_BLOCK) {
+        const uint64_t end = nope - begin < REF_KV_BLOCK ? nope : begin + REF_KV_BLOCK;
+        const float scale = hearth_e8m0_to_f32(scales[begin / REF_KV_BLOCK]);
+        for (uint64_t i = begin; i < end; i++) {
+            row[i] = ref_e4m3_values[bytes[i]] * scale;
+        }
     }
     for (uint32_t i = 0; i < rope_dim; i++) {
         uint16_t bits;
@@ -116,8 +120,9 @@ ref_index_load(const unsigned char *bytes, uint32_t format, uint32_t width, floa
         return;
     }
     for (uint32_t i = 0; i < width; i++) {
-        const uint8_t code = (uint8_t)(bytes[i / 2] >> (i % 2 * 4) & 15u);
-        key[i] = hearth_e2m1_to_f32(code) * hearth_e8m0_to_f32(scales[i / REF_INDEX_BLOCK]);
+        const struct ref_halves halves = ref_e2m1_halves[bytes[i / 2]];
+        const float scale = hearth_e8m0_to_f32(scales[i / REF_INDEX_BLOCK]);
+        key[i] = 0.5f * (float)(i % 2 == 0 ? halves.low : halves.high) * scale;
     }
 }
 

@@ -97,6 +97,17 @@ void ref_pool_run(struct ref_pool *pool, uint64_t n_items, uint64_t cost, struct
 
 /* matrix.c: rows of weights. */
 
+/* The value of each code: an e4m3 value also as whole + fraction / 512, a byte of two e2m1 values as two halves. */
+struct ref_halves {
+    int16_t low, high;
+};
+
+extern float ref_e4m3_values[256];
+extern int16_t ref_e4m3_wholes[256], ref_e4m3_fractions[256];
+extern struct ref_halves ref_e2m1_halves[256];
+
+void ref_tables_fill(void); /* called by start, before any thread of ours */
+
 bool ref_dtype_quantises(uint32_t dtype); /* whether a linear with such a weight quantises its input (native) */
 /* out: [cols] f32, the row's exact values */
 void ref_matrix_row(const struct ref_matrix *matrix, uint64_t row, float *out);

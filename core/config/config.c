@@ -1,4 +1,5 @@
-/* config.c - a configuration: defaults, then file, environment and explicit settings over them.  The one place of getenv. */
+/* config.c - a configuration: defaults, then file, environment and explicit settings over them.  The one place of
+ * getenv. */
 #include <config.h>
 
 #include "core/config/schema.h"
@@ -14,7 +15,7 @@
 #include "core/base/error.h"
 #include "core/base/text.h"
 
-/* ---- values ---------------------------------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 /* The multiplier of a suffix of a COUNT or BYTES value; 0 if it is none. */
 static double
@@ -127,7 +128,7 @@ value_refuse(const struct config_key *key, const char *text, const char *where, 
     return error_set(err, HEARTH_ECONFIG, "%s: %s: %s wanted, \"%.60s\" found", where, key->name, wanted, text);
 }
 
-/* ---- entries --------------------------------------------------------------------------------------------------------------- */
+/* ---- entries ----------------------------------------------------------------------------------------------------- */
 
 static void
 entry_done(struct config_entry *entry)
@@ -264,7 +265,7 @@ config_refresh(struct hearth_config *config, struct hearth_error *err)
     return HEARTH_OK;
 }
 
-/* ---- life -------------------------------------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 /* Where the bundled model is: installed, or in the folder one stands in. */
 static const char *
@@ -381,7 +382,7 @@ hearth_config_free(struct hearth_config *config)
     free(config);
 }
 
-/* ---- changes and questions ----------------------------------------------------------------------------------------------------- */
+/* ---- changes and questions --------------------------------------------------------------------------------------- */
 
 /* A list given as "a,b" or "[a, b]" becomes one item a line. */
 static void
@@ -481,7 +482,7 @@ config_plugin_option(const struct hearth_config *config, const char *plugin, con
     return NULL;
 }
 
-/* ---- files --------------------------------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
 #define CONFIG_MAX_FILE_BYTES (1u << 20)
 

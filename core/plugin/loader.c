@@ -46,9 +46,10 @@ static const struct {
     const char *name;
 } required[] = {
 #define REQUIRED(member) {offsetof(struct hearth_plugin, member), #member}
-    REQUIRED(start), REQUIRED(stop), REQUIRED(describe), REQUIRED(open), REQUIRED(close), REQUIRED(buffer_alloc),
-    REQUIRED(buffer_free), REQUIRED(buffer_write), REQUIRED(buffer_read), REQUIRED(weight_create), REQUIRED(weight_free),
-    REQUIRED(supports), REQUIRED(submit), REQUIRED(event_wait), REQUIRED(event_free),
+    REQUIRED(start), REQUIRED(stop), REQUIRED(describe), REQUIRED(open), REQUIRED(close),
+    REQUIRED(buffer_alloc), REQUIRED(buffer_free), REQUIRED(buffer_write), REQUIRED(buffer_read),
+    REQUIRED(weight_create), REQUIRED(weight_free), REQUIRED(supports), REQUIRED(submit), REQUIRED(event_wait),
+    REQUIRED(event_free),
 #undef REQUIRED
 };
 
@@ -151,8 +152,8 @@ folders_search(const struct config_list *folders, const char *name, struct plugi
     if (path.failed) {
         status = error_no_memory(err, "a path");
     } else if (!found) {
-        status = error_set(err, HEARTH_EPLUGIN, "plugin %s: " FILE_PREFIX "%s" FILE_SUFFIX " wanted in %s%s%s", name, name,
-                           folders->n ? folders->items[0] : "", folders->n ? " or " : "", HEARTH_PLUGINDIR);
+        status = error_set(err, HEARTH_EPLUGIN, "plugin %s: " FILE_PREFIX "%s" FILE_SUFFIX " wanted in %s%s%s", name,
+                           name, folders->n ? folders->items[0] : "", folders->n ? " or " : "", HEARTH_PLUGINDIR);
     } else {
         status = library_open(path.bytes, name, ret_library, err);
     }
@@ -165,8 +166,8 @@ plugin_library_open(const struct config_list *folders, const char *name, struct 
                     struct hearth_error *err)
 {
     if (!name_is_valid(name)) {
-        return error_set(err, HEARTH_ECONFIG, "plugins.load: a name of letters, digits, - and _ wanted, \"%.80s\" found",
-                         name);
+        return error_set(err, HEARTH_ECONFIG,
+                         "plugins.load: a name of letters, digits, - and _ wanted, \"%.80s\" found", name);
     }
     const struct hearth_plugin *linked = linked_find(name);
     if (linked) {

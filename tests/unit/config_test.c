@@ -73,10 +73,10 @@ END_TEST
 static const struct {
     const char *yaml, *line;
 } wrong[] = {
-    {"sampling:\n  temprature: 1\n",
-     "t.yaml:2:3: unknown key sampling.temprature; did you mean sampling.temperature?"},
+    {"sampling:\n  temprature: 1\n", "t.yaml:2:3: unknown key sampling.temprature; did you mean sampling.temperature?"},
     {"sampler:\n  seed: 1\n", "t.yaml:1:1: unknown section sampler"},
-    {"sampling:\n  temperature: hot\n", "t.yaml:2:16: sampling.temperature: a number in [0, 100] wanted, \"hot\" found"},
+    {"sampling:\n  temperature: hot\n",
+     "t.yaml:2:16: sampling.temperature: a number in [0, 100] wanted, \"hot\" found"},
     {"sampling: {top_p: 1.5}\n", "t.yaml:1:19: sampling.top_p: a number in [1e-06, 1] wanted, \"1.5\" found"},
     {"context:\n  length: -4\n",
      "t.yaml:2:11: context.length: an integer in [0, 9.00719925474099e+15] tokens wanted, \"-4\" found"},

@@ -1,5 +1,5 @@
-/* call.c - a command's arguments, checked: views against their buffers, weights against the shapes the command names, and
- * memory for the length of the command. */
+/* call.c - a command's arguments, checked: views against their buffers, weights against the shapes the command names,
+ * and memory for the length of the command. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,11 +72,13 @@ ref_view(struct ref_call *call, const char *name, struct hearth_view view, uint6
     }
     if (view.offset > view.buffer->size || n_bytes > view.buffer->size - view.offset) {
         ref_call_fail(call, HEARTH_EINTERNAL, "%s: %llu bytes at offset %llu wanted, the buffer has %llu", name,
-                      (unsigned long long)n_bytes, (unsigned long long)view.offset, (unsigned long long)view.buffer->size);
+                      (unsigned long long)n_bytes, (unsigned long long)view.offset,
+                      (unsigned long long)view.buffer->size);
         return NULL;
     }
     if (view.offset % 4 != 0) {
-        ref_call_fail(call, HEARTH_EINTERNAL, "%s: offset %llu is no multiple of 4", name, (unsigned long long)view.offset);
+        ref_call_fail(call, HEARTH_EINTERNAL, "%s: offset %llu is no multiple of 4", name,
+                      (unsigned long long)view.offset);
         return NULL;
     }
     return view.buffer->bytes + view.offset;
@@ -102,8 +104,9 @@ ref_weight(struct ref_call *call, const char *name, const struct hearth_weight *
     }
     const struct ref_matrix *matrix = &weight->matrices[index];
     if (matrix->rows != rows || matrix->cols != cols) {
-        ref_call_fail(call, HEARTH_EINTERNAL, "%s: %llu x %llu wanted, %llu x %llu found", name, (unsigned long long)rows,
-                      (unsigned long long)cols, (unsigned long long)matrix->rows, (unsigned long long)matrix->cols);
+        ref_call_fail(call, HEARTH_EINTERNAL, "%s: %llu x %llu wanted, %llu x %llu found", name,
+                      (unsigned long long)rows, (unsigned long long)cols, (unsigned long long)matrix->rows,
+                      (unsigned long long)matrix->cols);
         return NULL;
     }
     if (matrix->dtype == HEARTH_I32 || matrix->dtype == HEARTH_I64) {
@@ -125,8 +128,8 @@ ref_vector(struct ref_call *call, const char *name, const struct hearth_weight *
     }
     const struct ref_matrix *matrix = &weight->matrices[0];
     if (n == 0 || matrix->rows > n || matrix->rows * matrix->cols != n) {
-        ref_call_fail(call, HEARTH_EINTERNAL, "%s: %llu elements wanted, %llu x %llu found", name, (unsigned long long)n,
-                      (unsigned long long)matrix->rows, (unsigned long long)matrix->cols);
+        ref_call_fail(call, HEARTH_EINTERNAL, "%s: %llu elements wanted, %llu x %llu found", name,
+                      (unsigned long long)n, (unsigned long long)matrix->rows, (unsigned long long)matrix->cols);
         return NULL;
     }
     if (ref_weight(call, name, weight, 0, matrix->rows, matrix->cols) == NULL) {

@@ -1,5 +1,5 @@
-/* device.c - the reference backend's one device: this machine's memory and cores.  Work is done when submit returns, so every
- * event is one that has happened.
+/* device.c - the reference backend's one device: this machine's memory and cores.  Work is done when submit returns, so
+ * every event is one that has happened.
  *
  * Option `threads`: how many threads a device uses, 1 .. 1024; without it, one for each core the process may use. */
 #include <config.h>
@@ -52,7 +52,8 @@ ref_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct hearth
         errno = 0;
         const long value = strtol(text, &end, 10);
         if (errno != 0 || end == text || *end != '\0' || value < 1 || value > MAX_THREADS) {
-            return ref_error(err, HEARTH_ECONFIG, 0, "ref: option threads: 1 .. %d wanted, \"%s\" found", MAX_THREADS, text);
+            return ref_error(err, HEARTH_ECONFIG, 0, "ref: option threads: 1 .. %d wanted, \"%s\" found", MAX_THREADS,
+                             text);
         }
         n = (uint32_t)value;
     }
@@ -117,10 +118,12 @@ ref_close(struct hearth_device *device)
 }
 
 int
-ref_buffer_alloc(struct hearth_device *device, uint64_t size, struct hearth_buffer **ret_buffer, struct hearth_error *err)
+ref_buffer_alloc(struct hearth_device *device, uint64_t size, struct hearth_buffer **ret_buffer,
+                 struct hearth_error *err)
 {
     (void)device;
-    const uint64_t padded = size > UINT64_MAX - BUFFER_ALIGN ? 0 : (size + BUFFER_ALIGN - 1) / BUFFER_ALIGN * BUFFER_ALIGN;
+    const uint64_t padded =
+        size > UINT64_MAX - BUFFER_ALIGN ? 0 : (size + BUFFER_ALIGN - 1) / BUFFER_ALIGN * BUFFER_ALIGN;
     struct hearth_buffer *buffer = malloc(sizeof *buffer);
     if (buffer != NULL && padded > 0 && padded <= SIZE_MAX) {
         buffer->size = size;
@@ -211,10 +214,10 @@ run_command(struct hearth_device *device, const struct hearth_command *command, 
     }
     ref_scratch_reset(&device->scratch);
     switch (command->op) {
-#define HEARTH_OP(NAME, name)                                                                                                \
-    case HEARTH_OP_##NAME:                                                                                                   \
-        call.op = #name;                                                                                                     \
-        ref_##name(&call, &command->args.name);                                                                              \
+#define HEARTH_OP(NAME, name)                                                                                          \
+    case HEARTH_OP_##NAME:                                                                                             \
+        call.op = #name;                                                                                               \
+        ref_##name(&call, &command->args.name);                                                                        \
         break;
 #include <hearth/ops.def>
 #undef HEARTH_OP

@@ -12,7 +12,8 @@ ref_kv_check(struct ref_call *call, uint32_t format, uint32_t head_dim, uint32_t
     } else if (format == HEARTH_KV_PACKED && !call->native) {
         ref_call_fail(call, HEARTH_EINTERNAL, "kv_format: packed rows hold native numerics only");
     } else if (rope_dim % 2 != 0 || rope_dim > head_dim || head_dim > MAX_ROW) {
-        ref_call_fail(call, HEARTH_EINTERNAL, "rows of %u elements, %u of them rotated: impossible", head_dim, rope_dim);
+        ref_call_fail(call, HEARTH_EINTERNAL, "rows of %u elements, %u of them rotated: impossible", head_dim,
+                      rope_dim);
     }
 }
 

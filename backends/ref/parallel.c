@@ -1,7 +1,7 @@
 /* parallel.c - the threads of one device: a static cut of the work, and sleep in between.
  *
- * Which thread computes an item is a function of the item's index and the number of threads; how it is computed is not a
- * function of either.  Idle threads sleep on a condition variable: the device may share its cores with others. */
+ * Which thread computes an item is a function of the item's index and the number of threads; how it is computed is not
+ * a function of either.  Idle threads sleep on a condition variable: the device may share its cores with others. */
 #include <pthread.h>
 #include <stdlib.h>
 

@@ -2,9 +2,9 @@
  *
  *     a_e = sqrt(softplus(x . gate_e))
  *
- * Layers with a bias choose the top_k largest a_e + bias_e, ties towards the lower e, and list them by ascending e; hash layers
- * take their experts from a table by token id, in its order.  The weights come from a alone: a_e / sum of the chosen a *
- * route_scale. */
+ * Layers with a bias choose the top_k largest a_e + bias_e, ties towards the lower e, and list them by ascending e;
+ * hash layers take their experts from a table by token id, in its order.  The weights come from a alone: a_e / sum of
+ * the chosen a * route_scale. */
 #include "backends/ref/ref.h"
 
 struct router {
@@ -13,7 +13,7 @@ struct router {
     const unsigned char *ids;
     const struct ref_matrix *table; /* or NULL */
     struct hearth_route *routes;
-    float *affinities; /* [threads][n_experts] */
+    float *affinities;     /* [threads][n_experts] */
     unsigned char *chosen; /* [threads][n_experts] */
     const struct hearth_op_router *op;
 };
@@ -153,8 +153,9 @@ ref_router(struct ref_call *call, const struct hearth_op_router *op)
     if (call->status < 0) {
         return;
     }
-    ref_product_run(call, &(struct ref_product){
-                              .weight = gate, .input = &input, .n_tokens = op->n, .y = logits, .y_stride = op->n_experts});
+    ref_product_run(call,
+                    &(struct ref_product){
+                        .weight = gate, .input = &input, .n_tokens = op->n, .y = logits, .y_stride = op->n_experts});
     if (call->status < 0) {
         return;
     }

@@ -48,7 +48,8 @@ check_matrix(const struct hearth_matrix *matrix, size_t index, struct hearth_err
     }
     if (matrix->data == NULL || matrix->data_bytes != data_bytes) {
         return ref_error(err, HEARTH_EINTERNAL, 0, "ref: matrix %zu: %llu bytes of elements wanted, %llu found", index,
-                         (unsigned long long)data_bytes, (unsigned long long)(matrix->data == NULL ? 0 : matrix->data_bytes));
+                         (unsigned long long)data_bytes,
+                         (unsigned long long)(matrix->data == NULL ? 0 : matrix->data_bytes));
     }
     if (scales_bytes > 0 && (matrix->scales == NULL || matrix->scales_bytes != scales_bytes)) {
         return ref_error(err, HEARTH_EINTERNAL, 0, "ref: matrix %zu: %llu bytes of scales wanted, %llu found", index,
@@ -65,8 +66,8 @@ ref_weight_create(struct hearth_device *device, enum hearth_weight_role role, co
     (void)device;
     const size_t wanted = role == HEARTH_WEIGHT_EXPERT || role == HEARTH_WEIGHT_SHARED ? 3 : 1;
     if (n_matrices != wanted) {
-        return ref_error(err, HEARTH_EINTERNAL, 0, "ref: weight of role %d: %zu matrices wanted, %zu found", (int)role, wanted,
-                         n_matrices);
+        return ref_error(err, HEARTH_EINTERNAL, 0, "ref: weight of role %d: %zu matrices wanted, %zu found", (int)role,
+                         wanted, n_matrices);
     }
     struct hearth_weight *weight = calloc(1, sizeof *weight);
     if (weight == NULL) {

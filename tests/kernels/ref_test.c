@@ -3,80 +3,20 @@
 #include <config.h>
 
 #include <check.h>
-#include <json.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "backends/ref/ref.h"
+#include "tests/kernels/units.h"
 
 extern const struct hearth_plugin hearth_plugin_ref;
 
-static unsigned char *file_bytes;
-static struct json_object *file_header;
-static uint64_t file_data;
-
 /* What a test took, given back by its fixture. */
-static void *copies[128];
 static struct hearth_buffer *buffers[256];
 static struct hearth_weight *weights[256];
-static size_t n_copies, n_buffers, n_weights;
-
-/* A tensor of units.safetensors; n: its elements. */
-static const void *
-unit(const char *name, size_t element_bytes, size_t *ret_n)
-{
-    struct json_object *entry, *offsets;
-    ck_assert_msg(json_object_object_get_ex(file_header, name, &entry), "no tensor %s", name);
-    json_object_object_get_ex(entry, "data_offsets", &offsets);
-    const uint64_t begin = json_object_get_uint64(json_object_array_get_idx(offsets, 0));
-    const uint64_t end = json_object_get_uint64(json_object_array_get_idx(offsets, 1));
-    void *copy = malloc(end - begin); /* aligned, as the file's bytes may not be */
-    ck_assert_ptr_nonnull(copy);
-    ck_assert_uint_lt(n_copies, sizeof copies / sizeof copies[0]);
-    copies[n_copies++] = copy;
-    memcpy(copy, file_bytes + file_data + begin, end - begin);
-    *ret_n = (end - begin) / element_bytes;
-    return copy;
-}
-
-static const float *
-unit_f32(const char *name, size_t *ret_n)
-{
-    return unit(name, sizeof(float), ret_n);
-}
-
-static void
-load_units(void)
-{
-    FILE *file = fopen(SOURCE_FOLDER "/tests/golden/data/units.safetensors", "rb");
-    ck_assert_ptr_nonnull(file);
-    fseek(file, 0, SEEK_END);
-    const long size = ftell(file);
-    rewind(file);
-    file_bytes = malloc((size_t)size + 1);
-    ck_assert_ptr_nonnull(file_bytes);
-    ck_assert_uint_eq(fread(file_bytes, 1, (size_t)size, file), (size_t)size);
-    fclose(file);
-    uint64_t length = 0;
-    for (int i = 7; i >= 0; i--) {
-        length = length << 8 | file_bytes[i];
-    }
-    file_data = 8 + length;
-    struct json_tokener *tokener = json_tokener_new();
-    file_header = json_tokener_parse_ex(tokener, (const char *)file_bytes + 8, (int)length);
-    json_tokener_free(tokener);
-    ck_assert_ptr_nonnull(file_header);
-    ref_tables_fill();
-}
-
-static void
-drop_units(void)
-{
-    json_object_put(file_header);
-    free(file_bytes);
-}
+static size_t n_buffers, n_weights;
 
 /* A device with buffers that hold the arrays a test gives. */
 static struct hearth_device *device;
@@ -88,7 +28,7 @@ open_device(void)
     uint32_t n;
     ck_assert_int_eq(hearth_plugin_ref.start(&host, &n, NULL), 0);
     ck_assert_int_eq(hearth_plugin_ref.open(0, &device, NULL), 0);
-    load_units();
+    units_load();
 }
 
 static void
@@ -100,12 +40,9 @@ close_device(void)
     while (n_buffers > 0) {
         hearth_plugin_ref.buffer_free(device, buffers[--n_buffers]);
     }
-    while (n_copies > 0) {
-        free(copies[--n_copies]);
-    }
     hearth_plugin_ref.close(device);
     hearth_plugin_ref.stop();
-    drop_units();
+    units_drop();
 }
 
 static struct hearth_view
@@ -128,12 +65,17 @@ values_of(struct hearth_view view)
 }
 
 static struct hearth_weight *
-weight_of(enum hearth_weight_role role, uint32_t dtype, uint64_t rows, uint64_t cols, const void *data, uint64_t data_bytes,
-          const void *scales, uint64_t scales_bytes)
+weight_of(enum hearth_weight_role role, uint32_t dtype, uint64_t rows, uint64_t cols, const void *data,
+          uint64_t data_bytes, const void *scales, uint64_t scales_bytes)
 {
     struct hearth_weight *weight = NULL;
-    const struct hearth_matrix matrix = {.dtype = dtype, .rows = rows, .cols = cols, .data = data, .data_bytes = data_bytes,
-                                         .scales = scales, .scales_bytes = scales_bytes};
+    const struct hearth_matrix matrix = {.dtype = dtype,
+                                         .rows = rows,
+                                         .cols = cols,
+                                         .data = data,
+                                         .data_bytes = data_bytes,
+                                         .scales = scales,
+                                         .scales_bytes = scales_bytes};
     ck_assert_int_eq(hearth_plugin_ref.weight_create(device, role, &matrix, 1, &weight, NULL), 0);
     ck_assert_uint_lt(n_weights, sizeof weights / sizeof weights[0]);
     weights[n_weights++] = weight;
@@ -166,13 +108,21 @@ expect_near(const float *found, const float *expected, size_t n, double relative
 START_TEST(test_specified_codes)
 {
     /* specification 16.2 */
-    static const struct { float value; uint8_t code; } e4m3[] = {
-        {448, 0x7E}, {240, 0x77}, {0x1p-10f, 0}, {0.00195f, 1}, {0x1p-6f, 8}, {17, 0x58}, {18, 0x59}, {19, 0x5A},
-        {1.0625f, 0x38}, {1.1875f, 0x3A}, {0.3f, 0x2A}, {100, 0x6C}, {-448, 0xFE}, {500, 0x7E}};
-    static const struct { float value; uint8_t code; } e2m1[] = {{0.25f, 0}, {0.75f, 2}, {1.25f, 2}, {1.75f, 4}, {2.5f, 4},
-        {3.5f, 6}, {5, 6}, {5.0001f, 7}, {-0.25f, 8}, {-5, 14}, {7, 7}};
-    static const struct { float amax; int act, fp4; } scales[] = {{0, -22, -126}, {1e-4f, -22, -15}, {0.4375f, -10, -3},
-        {0.875f, -9, -2}, {1, -8, -2}, {2, -7, -1}, {3.5f, -7, 0}, {7, -6, 1}, {447.9f, 0, 7}, {448, 0, 7}, {450, 1, 7}};
+    static const struct {
+        float value;
+        uint8_t code;
+    } e4m3[] = {{448, 0x7E}, {240, 0x77},     {0x1p-10f, 0},   {0.00195f, 1}, {0x1p-6f, 8}, {17, 0x58},   {18, 0x59},
+                {19, 0x5A},  {1.0625f, 0x38}, {1.1875f, 0x3A}, {0.3f, 0x2A},  {100, 0x6C},  {-448, 0xFE}, {500, 0x7E}};
+    static const struct {
+        float value;
+        uint8_t code;
+    } e2m1[] = {{0.25f, 0}, {0.75f, 2},   {1.25f, 2},  {1.75f, 4}, {2.5f, 4}, {3.5f, 6},
+                {5, 6},     {5.0001f, 7}, {-0.25f, 8}, {-5, 14},   {7, 7}};
+    static const struct {
+        float amax;
+        int act, fp4;
+    } scales[] = {{0, -22, -126}, {1e-4f, -22, -15}, {0.4375f, -10, -3}, {0.875f, -9, -2}, {1, -8, -2}, {2, -7, -1},
+                  {3.5f, -7, 0},  {7, -6, 1},        {447.9f, 0, 7},     {448, 0, 7},      {450, 1, 7}};
     for (size_t i = 0; i < sizeof e4m3 / sizeof e4m3[0]; i++) {
         ck_assert_uint_eq(hearth_e4m3_from_f32(e4m3[i].value), e4m3[i].code);
     }
@@ -194,7 +144,8 @@ START_TEST(test_formats)
     size_t n, n_codes;
     const float *values = unit_f32("e4m3.values", &n);
     for (size_t i = 0; i < n; i++) {
-        ck_assert(isnan(values[i]) ? isnan(hearth_e4m3_to_f32((uint8_t)i)) : hearth_e4m3_to_f32((uint8_t)i) == values[i]);
+        ck_assert(isnan(values[i]) ? isnan(hearth_e4m3_to_f32((uint8_t)i))
+                                   : hearth_e4m3_to_f32((uint8_t)i) == values[i]);
     }
     const float *in = unit_f32("e4m3.in", &n);
     const uint8_t *codes = unit("e4m3.codes", 1, &n_codes);
@@ -289,8 +240,8 @@ START_TEST(test_rotations)
                        (uint64_t)positions[row], inverse ? -1 : 1);
         }
         for (size_t i = 0; i < n; i++) { /* of a pair one may be small: judged by a step of f32 or bf16 at size 4 */
-            ck_assert_msg(fabs((double)x[i] - y[i]) <= (native ? 0x1p-8 * fabs((double)y[i]) : 0x1p-22), "%s[%zu]: %g, %g",
-                          name, i, (double)y[i], (double)x[i]);
+            ck_assert_msg(fabs((double)x[i] - y[i]) <= (native ? 0x1p-8 * fabs((double)y[i]) : 0x1p-22),
+                          "%s[%zu]: %g, %g", name, i, (double)y[i], (double)x[i]);
         }
     }
 }
@@ -320,11 +271,19 @@ START_TEST(test_sinkhorn)
         struct hearth_command command = {0};
         struct hearth_op_mhc_pre *op = &command.args.mhc_pre;
         *op = (struct hearth_op_mhc_pre){
-            .streams = view_of(streams, 4 * n_in), .normed = view_of(NULL, 4 * dim), .post = view_of(NULL, 4 * s),
+            .streams = view_of(streams, 4 * n_in),
+            .normed = view_of(NULL, 4 * dim),
+            .post = view_of(NULL, 4 * s),
             .comb = view_of(NULL, 4 * s * s),
             .fn = weight_of(HEARTH_WEIGHT_LINEAR, HEARTH_F32, n_mix, n_in, fn, 4 * n_mix * n_in, NULL, 0),
-            .base = vector_of(unit_parts[1], n_mix), .scale = vector_of(unit_parts[2], 3), .norm = vector_of(norm, dim),
-            .n = 1, .n_streams = s, .dim = dim, .n_sinkhorn = 20, .hc_eps = 1e-6f};
+            .base = vector_of(unit_parts[1], n_mix),
+            .scale = vector_of(unit_parts[2], 3),
+            .norm = vector_of(norm, dim),
+            .n = 1,
+            .n_streams = s,
+            .dim = dim,
+            .n_sinkhorn = 20,
+            .hc_eps = 1e-6f};
         ck_assert_int_eq(run(HEARTH_OP_MHC_PRE, HEARTH_EXACT, &command, NULL), 0);
         expect_near(values_of(op->post), unit_parts[4], s, 1e-6, "post");
         expect_near(values_of(op->comb), unit_parts[5], s * s, 1e-6, "comb");
@@ -348,8 +307,13 @@ START_TEST(test_norms)
         struct hearth_op_query_rope *op = &command.args.query_rope;
         const float freq = 0.0f; /* turns nothing */
         y = unit_f32(native ? "query_norm.out.native" : "query_norm.out.exact", &n);
-        *op = (struct hearth_op_query_rope){.q = view_of(x, 4 * n), .inv_freq = vector_of(&freq, 1), .n = (uint32_t)n / 80,
-                                            .n_heads = 1, .head_dim = 80, .rope_dim = 2, .eps = 1e-6f};
+        *op = (struct hearth_op_query_rope){.q = view_of(x, 4 * n),
+                                            .inv_freq = vector_of(&freq, 1),
+                                            .n = (uint32_t)n / 80,
+                                            .n_heads = 1,
+                                            .head_dim = 80,
+                                            .rope_dim = 2,
+                                            .eps = 1e-6f};
         ck_assert_int_eq(run(HEARTH_OP_QUERY_ROPE, native ? HEARTH_NATIVE : HEARTH_EXACT, &command, NULL), 0);
         expect_near(values_of(op->q), y, n, native ? 0.0 : 1e-6, "query_norm");
     }
@@ -368,11 +332,16 @@ START_TEST(test_sqrtsoftplus)
         const float gate[2] = {in[i], 0.0f}; /* the second expert's a is sqrt(ln 2) */
         struct hearth_command command = {0};
         struct hearth_op_router *op = &command.args.router;
-        *op = (struct hearth_op_router){
-            .x = view_of(&one, 4), .ids = view_of(&id, 4), .routes = view_of(NULL, 2 * sizeof(struct hearth_route)),
-            .gate = weight_of(HEARTH_WEIGHT_LINEAR, HEARTH_F32, 2, 1, gate, 8, NULL, 0),
-            .table = weight_of(HEARTH_WEIGHT_TABLE, HEARTH_I64, 1, 2, both, 16, NULL, 0),
-            .n = 1, .dim = 1, .n_experts = 2, .top_k = 2, .route_scale = 1.0f};
+        *op = (struct hearth_op_router){.x = view_of(&one, 4),
+                                        .ids = view_of(&id, 4),
+                                        .routes = view_of(NULL, 2 * sizeof(struct hearth_route)),
+                                        .gate = weight_of(HEARTH_WEIGHT_LINEAR, HEARTH_F32, 2, 1, gate, 8, NULL, 0),
+                                        .table = weight_of(HEARTH_WEIGHT_TABLE, HEARTH_I64, 1, 2, both, 16, NULL, 0),
+                                        .n = 1,
+                                        .dim = 1,
+                                        .n_experts = 2,
+                                        .top_k = 2,
+                                        .route_scale = 1.0f};
         ck_assert_int_eq(run(HEARTH_OP_ROUTER, HEARTH_NATIVE, &command, NULL), 0);
         const struct hearth_route *routes = (const void *)values_of(op->routes);
         const float found = (float)((double)routes[0].weight / routes[1].weight * sqrt(log(2.0)));
@@ -396,14 +365,20 @@ START_TEST(test_linears)
         const float *y = unit_f32(name, &n_out);
         struct hearth_command command = {0};
         struct hearth_op_linear *op = &command.args.linear;
-        *op = (struct hearth_op_linear){
-            .x = view_of(x, 4 * n_in), .y = view_of(NULL, 4 * n_out), .n = 3, .n_in = 160, .n_out = 200, .round_output = 1,
-            .weight = weight_of(HEARTH_WEIGHT_LINEAR, fp8 ? HEARTH_E4M3 : HEARTH_E2M1X2, 200, 160, data, n, scales, n_scales)};
+        *op = (struct hearth_op_linear){.x = view_of(x, 4 * n_in),
+                                        .y = view_of(NULL, 4 * n_out),
+                                        .n = 3,
+                                        .n_in = 160,
+                                        .n_out = 200,
+                                        .round_output = 1,
+                                        .weight = weight_of(HEARTH_WEIGHT_LINEAR, fp8 ? HEARTH_E4M3 : HEARTH_E2M1X2,
+                                                            200, 160, data, n, scales, n_scales)};
         ck_assert_int_eq(run(HEARTH_OP_LINEAR, native ? HEARTH_NATIVE : HEARTH_EXACT, &command, NULL), 0);
         const float *found = values_of(op->y);
         for (size_t i = 0; i < n_out; i++) { /* sums of 160 terms of size 2^4 or so: absolute noise where they cancel */
             const double slack = native ? 0x1p-8 * fabs((double)y[i]) : 1e-6 * fabs((double)y[i]) + 1e-6;
-            ck_assert_msg(fabs((double)found[i] - y[i]) <= slack, "%s[%zu]: %g, %g", name, i, (double)y[i], (double)found[i]);
+            ck_assert_msg(fabs((double)found[i] - y[i]) <= slack, "%s[%zu]: %g, %g", name, i, (double)y[i],
+                          (double)found[i]);
         }
     }
 }
@@ -420,10 +395,17 @@ START_TEST(test_index_choice)
         const int32_t *chosen = unit(native ? "index.chosen.native" : "index.chosen.exact", 4, &n_chosen);
         struct hearth_command command = {0};
         struct hearth_op_index_topk *op = &command.args.index_topk;
-        *op = (struct hearth_op_index_topk){
-            .q = view_of(q, 4 * n), .head_weights = view_of(head_weights, 4 * n_heads), .keys = view_of(keys, 4 * n_keys),
-            .indices = view_of(NULL, 4 * n_chosen), .position = n_keys / 32 * 4 - 1, .n = 1, .n_heads = 4, .width = 32,
-            .ratio = 4, .top_k = (uint32_t)n_chosen, .kv_format = HEARTH_KV_F32};
+        *op = (struct hearth_op_index_topk){.q = view_of(q, 4 * n),
+                                            .head_weights = view_of(head_weights, 4 * n_heads),
+                                            .keys = view_of(keys, 4 * n_keys),
+                                            .indices = view_of(NULL, 4 * n_chosen),
+                                            .position = n_keys / 32 * 4 - 1,
+                                            .n = 1,
+                                            .n_heads = 4,
+                                            .width = 32,
+                                            .ratio = 4,
+                                            .top_k = (uint32_t)n_chosen,
+                                            .kv_format = HEARTH_KV_F32};
         ck_assert_int_eq(run(HEARTH_OP_INDEX_TOPK, native ? HEARTH_NATIVE : HEARTH_EXACT, &command, NULL), 0);
         ck_assert_int_eq(memcmp(values_of(op->indices), chosen, 4 * n_chosen), 0);
     }
@@ -441,15 +423,24 @@ START_TEST(test_attend)
         const float *out = unit_f32(native ? "attend.out.native" : "attend.out.exact", &n);
         struct hearth_command command = {0};
         struct hearth_op_attention *op = &command.args.attention;
-        *op = (struct hearth_op_attention){
-            .q = view_of(q, 4 * n), .ring = view_of(keys, 4 * n_keys), .o = view_of(NULL, 4 * n),
-            .sinks = vector_of(sinks, n_sinks), .inv_freq = vector_of(&still, 1), .position = n_keys / 80 - 1, .n = 1,
-            .n_heads = 4, .head_dim = 80, .rope_dim = 2, .window = 70, .ring_slots = 70, .kv_format = HEARTH_KV_F32};
+        *op = (struct hearth_op_attention){.q = view_of(q, 4 * n),
+                                           .ring = view_of(keys, 4 * n_keys),
+                                           .o = view_of(NULL, 4 * n),
+                                           .sinks = vector_of(sinks, n_sinks),
+                                           .inv_freq = vector_of(&still, 1),
+                                           .position = n_keys / 80 - 1,
+                                           .n = 1,
+                                           .n_heads = 4,
+                                           .head_dim = 80,
+                                           .rope_dim = 2,
+                                           .window = 70,
+                                           .ring_slots = 70,
+                                           .kv_format = HEARTH_KV_F32};
         ck_assert_int_eq(run(HEARTH_OP_ATTENTION, native ? HEARTH_NATIVE : HEARTH_EXACT, &command, NULL), 0);
         const float *found = values_of(op->o);
         for (size_t i = 0; i < n; i++) {
-            ck_assert_msg(fabs((double)found[i] - out[i]) <= (native ? 0x1p-8 * fabs((double)out[i]) : 1e-6), "o[%zu]: %g, %g",
-                          i, (double)out[i], (double)found[i]);
+            ck_assert_msg(fabs((double)found[i] - out[i]) <= (native ? 0x1p-8 * fabs((double)out[i]) : 1e-6),
+                          "o[%zu]: %g, %g", i, (double)out[i], (double)found[i]);
         }
     }
 }
@@ -474,7 +465,8 @@ START_TEST(test_refusals)
     *op = (struct hearth_op_rmsnorm){.x = small, .y = small, .norm = norm, .n = 1, .dim = 8, .eps = 1e-6f};
     ck_assert_int_eq(run(HEARTH_OP_RMSNORM, HEARTH_NATIVE, &command, NULL), 0);
     op->n = 2;
-    expect_refusal(HEARTH_OP_RMSNORM, &command, HEARTH_EINTERNAL, "rmsnorm: x: 64 bytes at offset 0 wanted, the buffer has 32");
+    expect_refusal(HEARTH_OP_RMSNORM, &command, HEARTH_EINTERNAL,
+                   "rmsnorm: x: 64 bytes at offset 0 wanted, the buffer has 32");
     op->n = 0;
     expect_refusal(HEARTH_OP_RMSNORM, &command, HEARTH_EINTERNAL, "impossible shape");
     op->n = 1;
@@ -493,22 +485,35 @@ START_TEST(test_refusals)
 
     const int32_t bad_ids[2] = {0, 3};
     command = (struct hearth_command){0};
-    command.args.embed = (struct hearth_op_embed){
-        .ids = view_of(bad_ids, 8), .streams = view_of(NULL, 64), .n = 2, .n_streams = 1, .dim = 8,
-        .table = weight_of(HEARTH_WEIGHT_EMBEDDING, HEARTH_F32, 3, 8, values, 96, NULL, 0)};
+    command.args.embed =
+        (struct hearth_op_embed){.ids = view_of(bad_ids, 8),
+                                 .streams = view_of(NULL, 64),
+                                 .n = 2,
+                                 .n_streams = 1,
+                                 .dim = 8,
+                                 .table = weight_of(HEARTH_WEIGHT_EMBEDDING, HEARTH_F32, 3, 8, values, 96, NULL, 0)};
     expect_refusal(HEARTH_OP_EMBED, &command, HEARTH_EINTERNAL, "ids[1]: 0 .. 2 wanted, 3 found");
 
     const struct hearth_route route = {.token = 0, .slot = 0, .expert = 5, .weight = 1.0f};
     const struct hearth_weight *experts[1] = {NULL};
     command = (struct hearth_command){0};
-    command.args.expert_ffn = (struct hearth_op_expert_ffn){.x = small, .routes = view_of(&route, sizeof route),
-        .y = view_of(NULL, 32), .experts = experts, .n = 1, .n_routes = 1, .n_slots = 1, .n_experts = 1, .dim = 8, .inner = 8};
+    command.args.expert_ffn = (struct hearth_op_expert_ffn){.x = small,
+                                                            .routes = view_of(&route, sizeof route),
+                                                            .y = view_of(NULL, 32),
+                                                            .experts = experts,
+                                                            .n = 1,
+                                                            .n_routes = 1,
+                                                            .n_slots = 1,
+                                                            .n_experts = 1,
+                                                            .dim = 8,
+                                                            .inner = 8};
     expect_refusal(HEARTH_OP_EXPERT_FFN, &command, HEARTH_EINTERNAL, "routes[0]");
 
     struct hearth_error err = {0};
     struct hearth_weight *weight = NULL;
     struct hearth_matrix matrix = {.dtype = HEARTH_E4M3, .rows = 2, .cols = 8, .data = values, .data_bytes = 16};
-    ck_assert_int_eq(hearth_plugin_ref.weight_create(device, HEARTH_WEIGHT_LINEAR, &matrix, 1, &weight, &err), HEARTH_EINTERNAL);
+    ck_assert_int_eq(hearth_plugin_ref.weight_create(device, HEARTH_WEIGHT_LINEAR, &matrix, 1, &weight, &err),
+                     HEARTH_EINTERNAL);
     ck_assert_ptr_nonnull(strstr(err.text, "1 bytes of scales wanted, 0 found"));
     matrix.dtype = HEARTH_E2M1X2;
     matrix.cols = 7;

@@ -278,7 +278,7 @@ run_all(const struct options *options, const struct hearth_plugin *plugin)
         fprintf(stderr, "check-kernels: reference: %s\n", reference.why);
         return HEARTH_EXIT_DEVICE;
     }
-    /* The reference keeps nothing between start and open but its options, so two of its devices may be started in turn. */
+    /* The reference keeps nothing between start and open but its options: it may be started a second time. */
     if (!rig_open(&device, plugin, is_reference ? "3" : NULL, options->device)) {
         fprintf(stderr, "check-kernels: %s\n", device.why);
         rig_close(&reference);

@@ -105,7 +105,7 @@ library_open(const char *file, const char *name, struct plugin_library *ret_libr
     return HEARTH_OK;
 }
 
-#ifdef STATIC_PLUGINS
+#if defined STATIC_PLUGINS && defined BUILD_REF
 extern const struct hearth_plugin hearth_plugin_ref;
 
 static const struct hearth_plugin *const linked_plugins[] = {&hearth_plugin_ref};
@@ -144,10 +144,10 @@ folders_search(const struct config_list *folders, const char *name, struct plugi
 {
     struct text path = {0};
     bool found = false;
-    for (size_t i = 0; i < folders->n && !found; i++) {
+    for (size_t i = 0; i < folders->n && !found && !path.failed; i++) {
         found = folder_has(folders->items[i], name, &path);
     }
-    found = found || folder_has(HEARTH_PLUGINDIR, name, &path);
+    found = found || (!path.failed && folder_has(HEARTH_PLUGINDIR, name, &path));
     int status;
     if (path.failed) {
         status = error_no_memory(err, "a path");

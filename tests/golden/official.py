@@ -82,20 +82,23 @@ class Native:
 
 class Shaken(Native):
     """Native with sums in plain fp32 in a random order, and with the last bit of every function value and small sum left to
-    chance: what right implementations may differ in.  A prompt whose results stand this comes near no rounding boundary."""
+    chance: what right implementations may differ in, force times over.  A prompt whose results stand this comes near no
+    rounding boundary.  Sums that are exact in fp32 stay exact."""
 
-    def __init__(self, rng):
+    def __init__(self, rng, force=1):
         super().__init__()
-        self.rng = rng
+        self.rng, self.force = rng, force
 
     def near(self, x):
         exact = numfmt.round_f32(x)
-        moved = numfmt.round_f32(x * (1 + 2.0**-23 * self.rng.uniform(-1, 1, np.shape(x))))
+        moved = numfmt.round_f32(x * (1 + self.force * 2.0**-23 * self.rng.uniform(-1, 1, np.shape(x))))
         return np.where(exact == x, exact, moved)
 
     def dot(self, x, weight):
         order = self.rng.permutation(x.shape[-1])
-        return (x[..., order].astype(np.float32) @ weight.T[order].astype(np.float32)).astype(np.float64)
+        shuffled = x[..., order].astype(np.float32) @ weight.T[order].astype(np.float32)
+        true = x @ weight.T
+        return numfmt.round_f32(true + self.force * (shuffled - true))
 
 
 class Probe:

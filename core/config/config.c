@@ -160,11 +160,17 @@ config_entry_set(struct hearth_config *config, const struct config_key *key, con
                  const char *origin, enum config_rank rank, struct hearth_error *err)
 {
     struct config_entry *entry = &config->entries[key - config_keys];
+    char plain[32];
+    double number;
     if (!value_is_valid(key, text)) {
         return value_refuse(key, text, where, err);
     }
     if (entry->rank > rank) {
         return HEARTH_OK;
+    }
+    if ((key->type == CONFIG_COUNT || key->type == CONFIG_BYTES) && number_parse(key, text, &number)) {
+        snprintf(plain, sizeof plain, "%.0f", number);
+        text = plain;
     }
     return entry_replace(entry, text, origin, rank, err);
 }
@@ -469,6 +475,13 @@ const struct config_values *
 config_values(const struct hearth_config *config)
 {
     return &config->values;
+}
+
+bool
+config_is_default(const struct hearth_config *config, const char *key)
+{
+    const struct config_key *known = config_key_find(key);
+    return known && config->entries[known - config_keys].rank == CONFIG_RANK_DEFAULT;
 }
 
 const char *

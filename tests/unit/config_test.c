@@ -59,6 +59,9 @@ START_TEST(yaml_sets_every_type)
     const struct config_values *values = config_values(config);
     ck_assert_str_eq(values->model.path, "/m");
     ck_assert_uint_eq(values->context.length, 131072);
+    ck_assert_str_eq(hearth_config_get(config, "context.length"), "131072");
+    ck_assert(!config_is_default(config, "context.length"));
+    ck_assert(config_is_default(config, "context.prefill_chunk"));
     ck_assert_uint_eq(values->memory.memory_bytes, 1610612736u);
     ck_assert(values->sampling.temperature == 0.5f);
     ck_assert_uint_eq(values->sampling.seed, 7);

@@ -27,7 +27,8 @@ read_fields(const char *path, struct json_object *object, struct model_generatio
     struct json_object *do_sample = NULL;
     int status = read_number(path, object, "temperature", 0, 100, &generation->has_temperature, &temperature, err);
     status = status < 0 ? status : read_number(path, object, "top_p", 1e-6, 1, &generation->has_top_p, &top_p, err);
-    status = status < 0 ? status : read_number(path, object, "top_k", 0, 4294967295.0, &generation->has_top_k, &top_k, err);
+    status = status < 0 ? status : read_number(path, object, "top_k", 0, UINT32_MAX, &generation->has_top_k,
+                                            &top_k, err);
     if (status < 0) {
         return status;
     }

@@ -28,7 +28,8 @@ read_text(const char *text)
 
 START_TEST(values_are_read)
 {
-    ck_assert_int_eq(read_text("{\"temperature\": 0.6, \"top_p\": 0.95, \"top_k\": 20, \"do_sample\": true}"), HEARTH_OK);
+    const char *text = "{\"temperature\": 0.6, \"top_p\": 0.95, \"top_k\": 20, \"do_sample\": true}";
+    ck_assert_int_eq(read_text(text), HEARTH_OK);
     ck_assert(generation.has_temperature && generation.has_top_p && generation.has_top_k);
     ck_assert(generation.temperature == 0.6f && generation.top_p == 0.95f);
     ck_assert_uint_eq(generation.top_k, 20);

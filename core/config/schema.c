@@ -39,7 +39,7 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
      .offset = AT(sampling.top_p), .member = CONFIG_MEMBER_FLOAT,
 
 
-     .help = "keep the most likely tokens that together reach this probability; 1: off; unless set, the model's, else 1"},
+     .help = "keep the most likely tokens that together reach this; 1: off; unless set, the model's, else 1"},
     {.name = "sampling.min_p", .type = CONFIG_NUMBER, .max = 1, .fallback = "0", .offset = AT(sampling.min_p),
      .member = CONFIG_MEMBER_FLOAT, .help = "drop tokens less likely than this share of the most likely; 0: off"},
     {.name = "sampling.top_k", .type = CONFIG_COUNT, .max = 4294967295.0, .fallback = "0", .offset = AT(sampling.top_k),

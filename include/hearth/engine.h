@@ -48,8 +48,8 @@ int hearth_config_load(struct hearth_config *config, const char *path, struct he
 /* Sets "section.key" to text, read as YAML; origin ("command line", "HEARTH_MODEL") is shown by dump. */
 int hearth_config_set(struct hearth_config *config, const char *key, const char *text, const char *origin,
                       struct hearth_error *err);
-/* The value as text: counts and bytes as plain digits ("128k" is "131072"), "" if it is unset, NULL if there is no such key.
- * Borrowed until the next change. */
+/* The value as text: counts and bytes as plain digits ("128k" is "131072"), "" if it is unset, NULL if there is no such
+ * key.  Borrowed until the next change. */
 const char *hearth_config_get(const struct hearth_config *config, const char *key);
 /* The effective configuration as commented YAML (each value with its origin), or as JSON. */
 int hearth_config_dump(const struct hearth_config *config, bool json, char **ret_text, struct hearth_error *err);

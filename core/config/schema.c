@@ -32,13 +32,10 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
      .offset = AT(memory.memory_bytes), .member = CONFIG_MEMBER_U64,
      .help = "most host memory to use; 0: what is free"},
     {.name = "sampling.temperature", .type = CONFIG_NUMBER, .max = 100, .fallback = "1",
-
      .offset = AT(sampling.temperature), .member = CONFIG_MEMBER_FLOAT,
      .help = "0: always the most likely token; unless set, the model's own recommendation, else 1"},
     {.name = "sampling.top_p", .type = CONFIG_NUMBER, .min = 1e-6, .max = 1, .fallback = "1",
      .offset = AT(sampling.top_p), .member = CONFIG_MEMBER_FLOAT,
-
-
      .help = "keep the most likely tokens that together reach this; 1: off; unless set, the model's, else 1"},
     {.name = "sampling.min_p", .type = CONFIG_NUMBER, .max = 1, .fallback = "0", .offset = AT(sampling.min_p),
      .member = CONFIG_MEMBER_FLOAT, .help = "drop tokens less likely than this share of the most likely; 0: off"},

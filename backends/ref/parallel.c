@@ -152,6 +152,9 @@ ref_pool_threads(const struct ref_pool *pool)
 void
 ref_pool_run(struct ref_pool *pool, uint64_t n_items, uint64_t cost, struct ref_work work)
 {
+    if (n_items == 0) { /* then what the work points at may be missing */
+        return;
+    }
     const bool small = n_items < 2 || cost < MIN_PARALLEL_COST / n_items;
     if (pool->n_threads == 1 || small) {
         work.run(work.context, 0, n_items, 0);

@@ -78,8 +78,8 @@ struct hearth_model_facts {
     bool has_tokenizer;
 };
 
-/* Opens model, plugins, topology, plan and weights as config says.  config must outlive the engine: plugins may ask for their
- * options at any time. */
+/* Opens model, plugins, topology, plan and weights as config says.  config must outlive the engine: plugins may ask
+ * for their options at any time. */
 int hearth_engine_open(const struct hearth_config *config, const struct hearth_progress *progress,
                        struct hearth_engine **ret_engine, struct hearth_error *err);
 void hearth_engine_close(struct hearth_engine *engine); /* after every session of it is freed */

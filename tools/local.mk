@@ -6,6 +6,7 @@ EXTRA_DIST += \
 	tools/check-size \
 	tools/check-style \
 	tools/check-symbols \
+	tools/check-tour \
 	tools/lint \
 	tools/quickstart \
 	tools/rooms.def \

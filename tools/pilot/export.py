@@ -107,7 +107,7 @@ def write(net, folder, shards):
     save_json(os.path.join(folder, "config.json"), hf_config(cfg))
     save_json(os.path.join(folder, "generation_config.json"),
               {"_from_model_config": True, "bos_token_id": 0, "eos_token_id": 1, "do_sample": True,
-               "temperature": 1.0, "top_p": 1.0})
+               "temperature": 0.7, "top_p": 0.95})
     return total
 
 

@@ -260,6 +260,9 @@ chat_json_print_escaped(struct text *out, const char *bytes, size_t length)
 {
     static const char names[] = "\"\\\b\f\n\r\t", letters[] = "\"\\bfnrt";
     size_t plain = 0;
+    if (length == 0) { /* bytes may then be NULL */
+        return;
+    }
     for (size_t i = 0; i < length; i++) {
         const unsigned char byte = (unsigned char)bytes[i];
         if (byte >= 0x20 && byte != '"' && byte != '\\') {

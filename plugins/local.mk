@@ -7,5 +7,5 @@ plugin_LTLIBRARIES += hearth-ref.la
 endif
 endif
 hearth_ref_la_SOURCES =
-hearth_ref_la_LIBADD = backends/ref/libref.la
+hearth_ref_la_LIBADD = backends/ref/libref.la backends/host/libhost.la
 hearth_ref_la_LDFLAGS = $(PLUGIN_LDFLAGS) -export-symbols-regex '^hearth_plugin_'

@@ -28,4 +28,4 @@ tests_kernels_check_kernels_SOURCES = \
 	tests/kernels/rig.c tests/kernels/rig.h \
 	tests/kernels/rows.c \
 	tests/kernels/trial.c
-tests_kernels_check_kernels_LDADD = backends/ref/libref.la
+tests_kernels_check_kernels_LDADD = backends/ref/libref.la backends/host/libhost.la

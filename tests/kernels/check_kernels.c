@@ -263,8 +263,7 @@ parse_options(int argc, char **argv, struct options *options)
             options->device = (uint32_t)strtoul(argv[++i], NULL, 10);
         } else {
             fprintf(stderr, "usage: check-kernels [--plugin FILE.so] [--option KEY=VALUE] [--device N] [--op NAME] [--seed N] "
-                            "[--bench] [--list]
-");
+                            "[--bench] [--list]\n");
             return false;
         }
     }

@@ -11,3 +11,5 @@ dist_man_MANS += \
 	docs/man/hearth-run.1 \
 	docs/man/hearth-version.1 \
 	docs/man/hearth.yaml.5
+
+EXTRA_DIST += docs/numerics.md docs/tour.md

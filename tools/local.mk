@@ -6,8 +6,27 @@ EXTRA_DIST += \
 	tools/check-size \
 	tools/check-style \
 	tools/check-symbols \
+	tools/check-tour \
 	tools/lint \
 	tools/quickstart \
 	tools/rooms.def \
 	tests/installed/embed.c \
 	tests/installed/run
+
+# How the bundled model is made; no part of a build or a test.
+EXTRA_DIST += \
+	tools/pilot/chat.py \
+	tools/pilot/check_hf.py \
+	tools/pilot/config.py \
+	tools/pilot/corpus.py \
+	tools/pilot/data.py \
+	tools/pilot/evaluate.py \
+	tools/pilot/export.py \
+	tools/pilot/model.py \
+	tools/pilot/numerics.py \
+	tools/pilot/optim.py \
+	tools/pilot/prepare.py \
+	tools/pilot/sources.txt \
+	tools/pilot/tokenizer.py \
+	tools/pilot/train.py \
+	tools/pilot/words.py

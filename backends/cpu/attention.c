@@ -1,7 +1,7 @@
 /* attention.c - one softmax over window rows and compressed entries, with a sink in the denominator.
  *
- * An item is one token and a few of its heads.  The stored rows it sees are listed once a token: window rows by age, oldest
- * first, then entries ascending.  The kernel unpacks them tile by tile (k_attend.c). */
+ * An item is one token and a few of its heads.  The stored rows it sees are listed once a token: window rows by age,
+ * oldest first, then entries ascending.  The kernel unpacks them tile by tile (k_attend.c). */
 #include "backends/cpu/kernels.h"
 
 struct attention {
@@ -14,8 +14,8 @@ struct attention {
     const int32_t *indices; /* [n][top_k], or NULL */
     uint64_t row_bytes;
     uint64_t max_keys;
-    uint64_t n_groups; /* of heads */
-    uint32_t group;    /* heads in one */
+    uint64_t n_groups;          /* of heads */
+    uint32_t group;             /* heads in one */
     const unsigned char **rows; /* [threads][max_keys] */
     float *work;                /* [threads][work_floats] */
     uint64_t work_floats;

@@ -1,17 +1,18 @@
 /* compress.c - the compressor: groups of `ratio` tokens become one entry (spec: decode step of the official model).
  *
- * The state holds the running group's values u and scores g (gates plus ape) as rows of c * width columns.  Without overlap
- * token p fills row p mod ratio.  With overlap there are two groups of rows: token p fills row ratio + p mod ratio, and when
- * its group is complete the rows move down to become the previous group.  An entry is, channel by channel,
+ * The state holds the running group's values u and scores g (gates plus ape) as rows of c * width columns.  Without
+ * overlap token p fills row p mod ratio.  With overlap there are two groups of rows: token p fills row ratio + p mod
+ * ratio, and when its group is complete the rows move down to become the previous group.  An entry is, channel by
+ * channel,
  *
  *     e[c] = sum_slots softmax_slots(score)[slot] * value[slot]
  *
- * where with overlap the previous group's slots read the FIRST half of the columns and the current group's the SECOND.  A new
- * session's scores are -infinity: slots before the first token weigh nothing.  Then e is rounded to bf16, normalised, rotated
- * at its group's first position and stored.
+ * where with overlap the previous group's slots read the FIRST half of the columns and the current group's the SECOND.
+ * A new session's scores are -infinity: slots before the first token weigh nothing.  Then e is rounded to bf16,
+ * normalised, rotated at its group's first position and stored.
  *
- * Channels do not meet before the norm, so the state machine runs by channels over all tokens of the command, and then the
- * entries are finished one by one: both steps cut into threads freely. */
+ * Channels do not meet before the norm, so the state machine runs by channels over all tokens of the command, and then
+ * the entries are finished one by one: both steps cut into threads freely. */
 #include <math.h>
 #include <string.h>
 
@@ -24,16 +25,16 @@ struct compress {
     const struct cpu_kernels *kernels;
     bool native;
     const float *values, *gates, *ape, *norm;
-    const float *angles; /* [entries of this command][rope_dim] */
+    const float *angles;                /* [entries of this command][rope_dim] */
     float *state_values, *state_scores; /* [c * ratio][c * width] */
     unsigned char *entries;
-    uint64_t columns;   /* c * width */
+    uint64_t columns; /* c * width */
     uint64_t row_bytes;
     uint64_t first_entry;
-    float *raw;         /* [entries of this command][width] */
-    uint64_t n_slots;   /* of a group */
+    float *raw;          /* [entries of this command][width] */
+    uint64_t n_slots;    /* of a group */
     const float **slots; /* [threads][2 * n_slots] */
-    uint8_t *codes;     /* [threads][width] */
+    uint8_t *codes;      /* [threads][width] */
     const struct hearth_op_compress *op;
 };
 
@@ -97,7 +98,8 @@ run_channels(void *context, uint64_t first, uint64_t last, uint32_t thread)
         if ((position + 1) % op->ratio != 0) {
             continue;
         }
-        pool_channels(work, begin, end, slots, work->raw + (position / op->ratio - work->first_entry) * op->width + begin);
+        pool_channels(work, begin, end, slots,
+                      work->raw + (position / op->ratio - work->first_entry) * op->width + begin);
         if (op->overlap) {
             shift(work, begin, end);
             shift(work, op->width + begin, op->width + end);
@@ -118,7 +120,8 @@ finish_entries(void *context, uint64_t begin, uint64_t end, uint32_t thread)
             row[c] = hearth_round_bf16(row[c]);
         }
         work->kernels->normalise(work->native, row, work->norm, op->width, op->eps, row);
-        work->kernels->turn(work->native, row + (op->width - op->rope_dim), work->angles + i * op->rope_dim, op->rope_dim);
+        work->kernels->turn(work->native, row + (op->width - op->rope_dim), work->angles + i * op->rope_dim,
+                            op->rope_dim);
         if (op->kind == HEARTH_ENTRY_KV) {
             cpu_kv_store(work->kernels, row, op->kv_format, work->native, op->width, op->rope_dim, bytes);
         } else {
@@ -140,7 +143,8 @@ check_arguments(struct host_call *call, const struct hearth_op_compress *op)
         return false;
     }
     if (op->kind == HEARTH_ENTRY_INDEX && call->native && (op->width & (op->width - 1)) != 0) {
-        host_call_fail(call, HEARTH_EUNSUPPORTED, "width: a power of two wanted for the Hadamard rotation, %u found", op->width);
+        host_call_fail(call, HEARTH_EUNSUPPORTED, "width: a power of two wanted for the Hadamard rotation, %u found",
+                       op->width);
         return false;
     }
     return true;
@@ -153,7 +157,8 @@ cpu_compress(struct host_call *call, const struct hearth_op_compress *op)
     if (!check_arguments(call, op)) {
         return;
     }
-    struct compress work = {.kernels = call->device->kernels, .native = call->native, .op = op, .columns = c * op->width};
+    struct compress work = {
+        .kernels = call->device->kernels, .native = call->native, .op = op, .columns = c * op->width};
     const uint64_t n_state = c * op->ratio * work.columns;
     const uint64_t n_entries = (op->position + op->n) / op->ratio;
     work.first_entry = op->position / op->ratio;
@@ -171,7 +176,8 @@ cpu_compress(struct host_call *call, const struct hearth_op_compress *op)
         work.raw = host_scratch_take(call, n_new, op->width * sizeof(float));
         work.codes = host_scratch_take(call, cpu_pool_threads(call->device->pool), op->width);
         work.n_slots = c * op->ratio;
-        work.slots = host_scratch_take(call, cpu_pool_threads(call->device->pool), 2 * work.n_slots * sizeof *work.slots);
+        work.slots =
+            host_scratch_take(call, cpu_pool_threads(call->device->pool), 2 * work.n_slots * sizeof *work.slots);
     }
     if (call->status < 0) {
         return;
@@ -180,8 +186,7 @@ cpu_compress(struct host_call *call, const struct hearth_op_compress *op)
     cpu_pool_run(call->device->pool, (op->width + CHANNELS - 1) / CHANNELS, 1, CHANNELS * c * op->n * 4,
                  (struct cpu_work){run_channels, &work});
     if (n_new > 0) {
-        work.angles =
-            cpu_angles_take(call, inv_freq, op->rope_dim, work.first_entry * op->ratio, n_new, op->ratio, 1);
+        work.angles = cpu_angles_take(call, inv_freq, op->rope_dim, work.first_entry * op->ratio, n_new, op->ratio, 1);
     }
     if (call->status == 0 && n_new > 0) {
         cpu_pool_run(call->device->pool, n_new, 1, (uint64_t)op->width * 8, (struct cpu_work){finish_entries, &work});

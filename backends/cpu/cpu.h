@@ -1,9 +1,10 @@
 /* cpu.h - what the files of the x86-64 backend share: a device, its threads, packed weights, prepared activations.
  *
- * An operation is one function, cpu_<op>: it fetches its arguments, and cuts its work into items that threads take from a
- * common counter.  What an item computes runs in the kernels of the active tier (kernels.h).  An output element is computed by
- * one thread, in one order, from its own token alone: the bits depend on the tier (but for routed experts, which have the
- * reference's on every tier), never on the number of threads nor on how a prompt is cut into commands. */
+ * An operation is one function, cpu_<op>: it fetches its arguments, and cuts its work into items that threads take from
+ * a common counter.  What an item computes runs in the kernels of the active tier (kernels.h).  An output element is
+ * computed by one thread, in one order, from its own token alone: the bits depend on the tier (but for routed experts,
+ * which have the reference's on every tier), never on the number of threads nor on how a prompt is cut into commands.
+ */
 #ifndef BACKENDS_CPU_CPU_H
 #define BACKENDS_CPU_CPU_H
 
@@ -12,15 +13,15 @@
 struct cpu_kernels;
 struct cpu_pool;
 
-/* Rows of an e2m1 weight go in panels of 16, whatever the tier, so that one row is one lane.  A panel holds groups of 128
- * columns; a group is 16 e8m0 scales for each of its 4 blocks of 32, then the blocks, 256 bytes each: four times 16 rows of 4
- * bytes, byte b of piece j holding column 8j + b in its low half and 8j + 4 + b in its high half. */
+/* Rows of an e2m1 weight go in panels of 16, whatever the tier, so that one row is one lane.  A panel holds groups of
+ * 128 columns; a group is 16 e8m0 scales for each of its 4 blocks of 32, then the blocks, 256 bytes each: four times 16
+ * rows of 4 bytes, byte b of piece j holding column 8j + b in its low half and 8j + 4 + b in its high half. */
 #define CPU_PANEL_ROWS 16u
 #define CPU_GROUP_COLS 128u
 #define CPU_GROUP_BYTES 1088u
 
-/* host_matrix.packing.  ROWS: data is rows of cols rounded up to 128 elements, the rest 0, aligned to 64; the scales of an
- * e4m3 weight are f32, [ceil(rows / 128)][ceil(cols / 128)]. */
+/* host_matrix.packing.  ROWS: data is rows of cols rounded up to 128 elements, the rest 0, aligned to 64; the scales of
+ * an e4m3 weight are f32, [ceil(rows / 128)][ceil(cols / 128)]. */
 enum cpu_packing { CPU_CANONICAL = 0, CPU_ROWS, CPU_PANELS };
 
 static inline uint64_t
@@ -54,22 +55,24 @@ struct cpu_work {
 };
 
 /* pin: thread i stays on the i-th core that the process may use.  ret_n_unpinned: threads for which that failed. */
-int cpu_pool_new(uint32_t n_threads, bool pin, struct cpu_pool **ret_pool, uint32_t *ret_n_unpinned, struct hearth_error *err);
+int cpu_pool_new(uint32_t n_threads, bool pin, struct cpu_pool **ret_pool, uint32_t *ret_n_unpinned,
+                 struct hearth_error *err);
 void cpu_pool_free(struct cpu_pool *pool); /* joins the threads; NULL allowed */
 uint32_t cpu_pool_threads(const struct cpu_pool *pool);
-/* Runs items in pieces of at least `least`, and returns when all are done.  cost: about how many bytes or operations an item
- * is worth; what is not worth a second thread runs in the caller. */
+/* Runs items in pieces of at least `least`, and returns when all are done.  cost: about how many bytes or operations an
+ * item is worth; what is not worth a second thread runs in the caller. */
 void cpu_pool_run(struct cpu_pool *pool, uint64_t n_items, uint64_t least, uint64_t cost, struct cpu_work work);
 
 /* input.c: activations in the forms that weights want them in. */
 
-/* For an e2m1 weight: one block of 32 quantised activations, as integers of 2^(shift - 9), written in balanced digits. */
+/* For an e2m1 weight: one block of 32 quantised activations, as integers of 2^(shift - 9), written in balanced digits.
+ */
 struct cpu_digits {
     int8_t digits[3][32];
     int32_t correction; /* 12 * sum: kernels read a weight's half as 0 .. 24 */
     uint8_t n;          /* digits used; the others are 0 */
     uint8_t shift;
-    uint8_t scale;      /* e8m0 */
+    uint8_t scale; /* e8m0 */
     uint8_t is_nan;
 };
 
@@ -81,7 +84,7 @@ enum cpu_form {
 };
 
 struct cpu_input {
-    uint64_t n, n_in, n_padded; /* n_in rounded up to 128; what is beyond n_in is 0 */
+    uint64_t n, n_in, n_padded;         /* n_in rounded up to 128; what is beyond n_in is 0 */
     const float *plain, *split, *codes; /* [n][n_padded] */
     const struct cpu_digits *digits;    /* [n][n_padded / 32] */
     const uint8_t *scales;              /* [n][n_padded / 128], with codes */
@@ -136,9 +139,11 @@ cpu_row_units(uint64_t rows)
 /* Bytes of a unit of the weight's rows: what a thread reads for it. */
 uint64_t cpu_unit_bytes(const struct host_matrix *weight);
 /* Rows begin .. end-1 in the caller's thread; begin is a multiple of a unit if the weight is packed in panels. */
-void cpu_product_rows(const struct cpu_kernels *kernels, const struct cpu_product *product, uint64_t begin, uint64_t end);
+void cpu_product_rows(const struct cpu_kernels *kernels, const struct cpu_product *product, uint64_t begin,
+                      uint64_t end);
 /* Units begin .. end-1 of all rows. */
-void cpu_product_units(const struct cpu_kernels *kernels, const struct cpu_product *product, uint64_t begin, uint64_t end);
+void cpu_product_units(const struct cpu_kernels *kernels, const struct cpu_product *product, uint64_t begin,
+                       uint64_t end);
 /* Rows begin .. end-1 on all threads. */
 void cpu_product_run(struct host_call *call, const struct cpu_product *product, uint64_t begin, uint64_t end);
 
@@ -147,8 +152,8 @@ void cpu_product_run(struct host_call *call, const struct cpu_product *product, 
 /* out: [rope_dim / 2] cosines, then as many sines, of position * inv_freq; direction 1 or -1 */
 void cpu_angles(const float *inv_freq, uint32_t rope_dim, uint64_t position, int direction, float *out);
 /* The same for n positions step apart.  NULL: the call has failed. */
-const float *cpu_angles_take(struct host_call *call, const float *inv_freq, uint32_t rope_dim, uint64_t position, uint64_t n,
-                             uint64_t step, int direction);
+const float *cpu_angles_take(struct host_call *call, const float *inv_freq, uint32_t rope_dim, uint64_t position,
+                             uint64_t n, uint64_t step, int direction);
 
 /* kv.c: stored rows. */
 
@@ -180,6 +185,7 @@ int cpu_open(uint32_t index, struct hearth_device **ret_device, struct hearth_er
 void cpu_close(struct hearth_device *device);
 bool cpu_supports(const struct hearth_device *device, uint32_t op, uint32_t numerics);
 int cpu_submit(struct hearth_device *device, const struct hearth_command *commands, size_t n_commands,
-               struct hearth_event *const *waits, size_t n_waits, struct hearth_event **ret_event, struct hearth_error *err);
+               struct hearth_event *const *waits, size_t n_waits, struct hearth_event **ret_event,
+               struct hearth_error *err);
 
 #endif

@@ -1,7 +1,8 @@
 /* device.c - the one device: this machine's cores and memory.  Work is done when submit returns.
  *
- * Options: `threads`, 1 .. 1024, without it one for each core the process may use; `pin`, yes or no: whether worker threads stay
- * on one core each (yes); `tier`, the name of a set of kernels below the best that the processor can run. */
+ * Options: `threads`, 1 .. 1024, without it one for each core the process may use; `pin`, yes or no: whether worker
+ * threads stay on one core each (yes); `tier`, the name of a set of kernels below the best that the processor can run.
+ */
 #include <config.h>
 
 #include <stdio.h>
@@ -114,8 +115,8 @@ cpu_describe(uint32_t index, struct hearth_device_info *info, struct hearth_erro
     }
     filled.memory_bytes = host_memory_bytes();
     filled.align_bytes = VIEW_ALIGN;
-    snprintf(filled.name, sizeof filled.name, "x86-64 %s, %u thread%s", cpu_tier_name(settings.tier), settings.n_threads,
-             settings.n_threads == 1 ? "" : "s");
+    snprintf(filled.name, sizeof filled.name, "x86-64 %s, %u thread%s", cpu_tier_name(settings.tier),
+             settings.n_threads, settings.n_threads == 1 ? "" : "s");
     host_info_fill(&filled, info);
     return 0;
 }
@@ -140,7 +141,8 @@ cpu_open(uint32_t index, struct hearth_device **ret_device, struct hearth_error 
     }
     if (n_unpinned > 0) {
         char text[96];
-        snprintf(text, sizeof text, "cpu: %u of %u threads could not be pinned to a core", n_unpinned, settings.n_threads);
+        snprintf(text, sizeof text, "cpu: %u of %u threads could not be pinned to a core", n_unpinned,
+                 settings.n_threads);
         say(HEARTH_LOG_WARNING, text);
     }
     *ret_device = device;
@@ -173,8 +175,8 @@ run_command(struct hearth_device *device, const struct hearth_command *command, 
                              .native = command->numerics == HEARTH_NATIVE,
                              .err = err};
     if (!cpu_supports(device, command->op, command->numerics)) {
-        return host_error(err, HEARTH_EUNSUPPORTED, 0, "cpu: operation %u in numerics %u is not known here", command->op,
-                          command->numerics);
+        return host_error(err, HEARTH_EUNSUPPORTED, 0, "cpu: operation %u in numerics %u is not known here",
+                          command->op, command->numerics);
     }
     host_scratch_reset(&device->scratch);
     switch (command->op) {

@@ -2,9 +2,10 @@
  *
  *     y = w2 (g sigmoid(g) * u * weight),   g = min(w1 x, limit),   u = clamp(w3 x, -limit, limit)
  *
- * Two runs of all threads: first a unit of 16 hidden rows of an expert, through w1 and w3 and the activation; then, when the
- * activations are quantised, a unit of 16 rows of its w2.  Units of all experts form one list, so that the threads have equal
- * work however the routes fall, and each unit's weights are read once for all tokens that chose the expert. */
+ * Two runs of all threads: first a unit of 16 hidden rows of an expert, through w1 and w3 and the activation; then,
+ * when the activations are quantised, a unit of 16 rows of its w2.  Units of all experts form one list, so that the
+ * threads have equal work however the routes fall, and each unit's weights are read once for all tokens that chose the
+ * expert. */
 #include <string.h>
 
 #include "backends/cpu/kernels.h"
@@ -154,8 +155,8 @@ run_groups(struct host_call *call, struct ffn *work, const float *x, uint64_t n,
     if (call->status < 0) {
         return;
     }
-    cpu_pool_run(pool, work->n_groups * cpu_row_units(work->inner), 1, 2 * unit_cost(work->groups[0].w1, work, n_hidden),
-                 (struct cpu_work){run_up, work});
+    cpu_pool_run(pool, work->n_groups * cpu_row_units(work->inner), 1,
+                 2 * unit_cost(work->groups[0].w1, work, n_hidden), (struct cpu_work){run_up, work});
     cpu_input_prepare(call, work->gates, n_hidden, work->inner, wanted[1], &work->hidden);
     if (call->status < 0) {
         return;

@@ -1,9 +1,10 @@
-/* indexer.c - the lightning indexer of ratio-4 layers: its queries, and the choice of the entries a query will attend to.
+/* indexer.c - the lightning indexer of ratio-4 layers: its queries, and the choice of the entries a query will attend
+ * to.
  *
  *     score[w] = sum_h relu(q_h . key_w) * a_h,   a_h = head_weights[h] * width^-1/2 * n_heads^-1/2
  *
- * In native numerics the dot products, a_h, the products with a_h and the score are each rounded to bf16, so ties are common;
- * the lower entry wins. */
+ * In native numerics the dot products, a_h, the products with a_h and the score are each rounded to bf16, so ties are
+ * common; the lower entry wins. */
 #include <stdlib.h>
 
 #include <math.h>
@@ -28,8 +29,8 @@ query_heads(void *context, uint64_t begin, uint64_t end, uint32_t thread)
     (void)thread;
     for (uint64_t item = begin; item < end; item++) {
         float *q = work->q + item * op->width;
-        work->kernels->turn(work->native, q + (op->width - op->rope_dim), work->angles + item / op->n_heads * op->rope_dim,
-                            op->rope_dim);
+        work->kernels->turn(work->native, q + (op->width - op->rope_dim),
+                            work->angles + item / op->n_heads * op->rope_dim, op->rope_dim);
         if (work->native) {
             work->kernels->hadamard(q, op->width);
             work->kernels->round_e2m1(q, op->width, NULL, NULL);
@@ -44,8 +45,8 @@ cpu_index_query(struct host_call *call, const struct hearth_op_index_query *op)
     struct index_query work = {.kernels = call->device->kernels, .native = call->native, .op = op};
     work.q = host_view_f32(call, "q", op->q, n_heads, op->width);
     const float *inv_freq = host_vector(call, "inv_freq", op->inv_freq, op->rope_dim / 2);
-    if (call->status < 0 ||
-        !host_call_check(call, op->rope_dim % 2 == 0 && op->rope_dim <= op->width, "rope_dim: even, at most width wanted")) {
+    if (call->status < 0 || !host_call_check(call, op->rope_dim % 2 == 0 && op->rope_dim <= op->width,
+                                             "rope_dim: even, at most width wanted")) {
         return;
     }
     if (call->native && (op->width & (op->width - 1)) != 0) {
@@ -68,10 +69,10 @@ struct index_topk {
     uint64_t row_bytes;
     uint64_t max_entries;
     uint64_t padded_heads; /* n_heads rounded up to 16 */
-    float *turned;    /* [copies][width][padded_heads]: q with heads along a row */
-    float *factors;   /* [copies][padded_heads]: a_h */
-    float *scores;    /* [copies][max_entries] */
-    float *keys_f32;  /* [threads][width] */
+    float *turned;         /* [copies][width][padded_heads]: q with heads along a row */
+    float *factors;        /* [copies][padded_heads]: a_h */
+    float *scores;         /* [copies][max_entries] */
+    float *keys_f32;       /* [threads][width] */
     const struct hearth_op_index_topk *op;
 };
 
@@ -155,8 +156,8 @@ compare_i32(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* indices: [top_k]; keeps the best in a heap, so that no sort of all scores is needed.  Entries come in ascending order, so one
- * that is no better than the worst chosen is a worse choice than it. */
+/* indices: [top_k]; keeps the best in a heap, so that no sort of all scores is needed.  Entries come in ascending
+ * order, so one that is no better than the worst chosen is a worse choice than it. */
 static void
 choose(const struct cpu_kernels *kernels, const float *scores, uint64_t n, uint32_t top_k, int32_t *indices)
 {
@@ -217,7 +218,8 @@ cpu_index_topk(struct host_call *call, const struct hearth_op_index_topk *op)
         return;
     }
     struct cpu_pool *pool = call->device->pool;
-    struct index_topk work = {.kernels = call->device->kernels, .native = call->native, .op = op, .max_entries = visible(op, op->n - 1)};
+    struct index_topk work = {
+        .kernels = call->device->kernels, .native = call->native, .op = op, .max_entries = visible(op, op->n - 1)};
     work.row_bytes = hearth_index_row_bytes(op->kv_format, op->width);
     work.q = host_view_f32(call, "q", op->q, (uint64_t)op->n * op->n_heads, op->width);
     work.head_weights = host_view_f32(call, "head_weights", op->head_weights, op->n, op->n_heads);

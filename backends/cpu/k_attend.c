@@ -3,9 +3,9 @@
  *     z_k = (q . kv_k) * head_dim^-1/2,   M = max_k z_k (without the sink),   P_k = exp(z_k - M)
  *     o   = sum_k bf16(P_k) kv_k / (sum_k P_k + exp(sink - M))
  *
- * Keys are values.  Rows are unpacked to f32 a tile at a time, once for the scores and once for the sums, and each tile serves
- * all the heads while it is in the first cache; what is kept for a key is one score a head.  Two passes instead of a running
- * maximum: the weights round as the reference rounds them, and no tile's place shows in the result. */
+ * Keys are values.  Rows are unpacked to f32 a tile at a time, once for the scores and once for the sums, and each tile
+ * serves all the heads while it is in the first cache; what is kept for a key is one score a head.  Two passes instead
+ * of a running maximum: the weights round as the reference rounds them, and no tile's place shows in the result. */
 #include "backends/cpu/kernels_tiered.h"
 
 LANE uint64_t
@@ -98,7 +98,8 @@ score_keys(const struct cpu_attend *work)
             const uint32_t other = h + 1 < work->n_heads ? h + 1 : h;
             for (unsigned k = 0; k < CPU_KEY_TILE; k += 4) {
                 const float *const q[2] = {work->padded_q + h * width, work->padded_q + other * width};
-                float *const out[2] = {work->weights + h * stride + begin + k, work->weights + other * stride + begin + k};
+                float *const out[2] = {work->weights + h * stride + begin + k,
+                                       work->weights + other * stride + begin + k};
                 score_some(q, work->keys + k * width, width, scale, out);
             }
         }
@@ -170,9 +171,11 @@ sum_keys(const struct cpu_attend *work)
         for (uint32_t h = 0; h < work->n_heads; h += 2) {
             const bool has_other = h + 1 < work->n_heads;
             const uint32_t other = has_other ? h + 1 : h;
-            const float *const weights[2] = {work->weights + h * stride + begin, work->weights + other * stride + begin};
+            const float *const weights[2] = {work->weights + h * stride + begin,
+                                             work->weights + other * stride + begin};
             for (uint64_t d = 0; d < width;) {
-                float *const sums[2] = {work->sums + h * width + d, has_other ? work->sums + other * width + d : unused};
+                float *const sums[2] = {work->sums + h * width + d,
+                                        has_other ? work->sums + other * width + d : unused};
                 memset(unused, 0, sizeof unused);
                 if (width - d >= 4 * W) {
                     sum_some(weights, work->keys + d, width, 4, sums);

@@ -1,7 +1,9 @@
-/* k_input.c - activations made ready for products, and the rounding of rows to stored formats.  One object for each tier.
+/* k_input.c - activations made ready for products, and the rounding of rows to stored formats.  One object for each
+ * tier.
  *
- * A block's scale is the smallest power of two s with max|x| / s within the format (kernel.py act_quant, fp4_act_quant).  A
- * block that holds a NaN or an infinity gets the scale code HEARTH_E8M0_NAN: everything computed from it is NaN. */
+ * A block's scale is the smallest power of two s with max|x| / s within the format (kernel.py act_quant,
+ * fp4_act_quant).  A block that holds a NaN or an infinity gets the scale code HEARTH_E8M0_NAN: everything computed
+ * from it is NaN. */
 #include "backends/cpu/kernels_tiered.h"
 #include "backends/cpu/lanes.h"
 
@@ -168,8 +170,8 @@ TIERED(k_round_e4m3)(float *x, uint32_t n, uint8_t *codes, uint8_t *scales)
     }
 }
 
-/* The code of the e2m1 value nearest to x, ties to even, held to 6: one for each threshold passed.  Between 0.25 and 1.75 the
- * thresholds alternate between "more than" and "at least", as hearth_e2m1_from_f32 has them. */
+/* The code of the e2m1 value nearest to x, ties to even, held to 6: one for each threshold passed.  Between 0.25
+ * and 1.75 the thresholds alternate between "more than" and "at least", as hearth_e2m1_from_f32 has them. */
 LANE vi
 e2m1_code(vf x)
 {
@@ -239,7 +241,8 @@ hadamard_rounds(float *x, uint32_t width)
     }
 }
 
-/* y_i = width^-1/2 * sum_j (-1)^popcount(i & j) x_j, by the fast transform: log2(width) rounds of sums and differences. */
+/* y_i = width^-1/2 * sum_j (-1)^popcount(i & j) x_j, by the fast transform: log2(width) rounds of sums and differences.
+ */
 void
 TIERED(k_hadamard)(float *x, uint32_t width)
 {

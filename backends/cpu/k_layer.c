@@ -1,5 +1,6 @@
-/* k_layer.c - the small steps between products: norms, rotation, hyper-connections, sums of experts, the router's affinities, the
- * compressor's pooling.  Sums that decide a factor run in double: they are short beside the products. */
+/* k_layer.c - the small steps between products: norms, rotation, hyper-connections, sums of experts, the router's
+ * affinities, the compressor's pooling.  Sums that decide a factor run in double: they are short beside the products.
+ */
 #include "backends/cpu/kernels_tiered.h"
 
 /* Four words hide the latency of the additions. */
@@ -181,8 +182,8 @@ TIERED(k_moe_sum)(bool native, const float *const *parts, uint32_t n_parts, cons
     }
 }
 
-/* sqrt(softplus(x)), softplus(x) = max(x, 0) + log(1 + t), t = e^-|x|, and log(1 + t) = 2 artanh(z), z = t / (2 + t) <= 1/3:
- * the series to z^15 leaves less than 2^-26 of it. */
+/* sqrt(softplus(x)), softplus(x) = max(x, 0) + log(1 + t), t = e^-|x|, and log(1 + t) = 2 artanh(z), z = t / (2 + t) <=
+ * 1/3: the series to z^15 leaves less than 2^-26 of it. */
 void
 TIERED(k_affinities)(float *x, uint64_t n)
 {
@@ -204,8 +205,8 @@ TIERED(k_affinities)(float *x, uint64_t n)
     }
 }
 
-/* Slots before the first token have the score -infinity and weigh nothing; e^x holds x from below, so they are left out by a
- * comparison.  The first slot that counts decides nothing: softmax does not depend on what is subtracted. */
+/* Slots before the first token have the score -infinity and weigh nothing; e^x holds x from below, so they are left out
+ * by a comparison.  The first slot that counts decides nothing: softmax does not depend on what is subtracted. */
 void
 TIERED(k_pool)(const float *const *scores, const float *const *values, uint64_t n_slots, uint64_t n, float *out)
 {

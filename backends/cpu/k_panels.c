@@ -1,13 +1,13 @@
 /* k_panels.c - products with e2m1 weights kept as panels of 16 rows (cpu.h): one row is one lane.
  *
- * The contract (docs/numerics.md): a block of 32 is summed exactly, in units of 2^-10; the sum is rounded once to f32 and
- * multiplied by the product of both scales; blocks ascend within a chunk of 512 columns, chunks ascend.
+ * The contract (docs/numerics.md): a block of 32 is summed exactly, in units of 2^-10; the sum is rounded once to f32
+ * and multiplied by the product of both scales; blocks ascend within a chunk of 512 columns, chunks ascend.
  *
- * The exact sum.  A weight's half h is read as u = h + 12, a byte from 0 to 24, by one table look-up on its four bits.  An
- * activation is an integer of 18 bits; over a block it is x = 2^shift * (d0 + d1 b + d2 b^2) with balanced digits to a base b,
- * and as a rule two digits are enough.  sum h x = sum u x - 12 sum x, and sum u d is what the machine's dot product of
- * unsigned and signed bytes gives: with VNNI four products a lane in 32 bits (b = 256), without it pairs in 16 bits, where
- * 16 * 24 * 64 < 2^15 (b = 128). */
+ * The exact sum.  A weight's half h is read as u = h + 12, a byte from 0 to 24, by one table look-up on its four bits.
+ * An activation is an integer of 18 bits; over a block it is x = 2^shift * (d0 + d1 b + d2 b^2) with balanced digits to
+ * a base b, and as a rule two digits are enough.  sum h x = sum u x - 12 sum x, and sum u d is what the machine's dot
+ * product of unsigned and signed bytes gives: with VNNI four products a lane in 32 bits (b = 256), without it pairs in
+ * 16 bits, where 16 * 24 * 64 < 2^15 (b = 128). */
 #include "backends/cpu/kernels_tiered.h"
 
 #define BLOCK 32u
@@ -42,11 +42,23 @@ look_up(vi codes)
     return _mm512_shuffle_epi8(table, codes);
 }
 
-LANE vi low_halves(vi raw) { return _mm512_and_si512(raw, _mm512_set1_epi8(15)); }
-LANE vi high_halves(vi raw) { return _mm512_and_si512(_mm512_srli_epi16(raw, 4), _mm512_set1_epi8(15)); }
+LANE vi
+low_halves(vi raw)
+{
+    return _mm512_and_si512(raw, _mm512_set1_epi8(15));
+}
+LANE vi
+high_halves(vi raw)
+{
+    return _mm512_and_si512(_mm512_srli_epi16(raw, 4), _mm512_set1_epi8(15));
+}
 
 #ifdef __AVX512VNNI__
-LANE vi add_products(vi sum, vi u, vi digits) { return _mm512_dpbusd_epi32(sum, u, digits); }
+LANE vi
+add_products(vi sum, vi u, vi digits)
+{
+    return _mm512_dpbusd_epi32(sum, u, digits);
+}
 LANE vi
 digit_sum(vi sum, unsigned digit)
 {
@@ -71,13 +83,21 @@ digit_sum(vi sum, unsigned digit)
 LANE vi
 look_up(vi codes)
 {
-    const vi table = _mm256_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0, 12, 13, 14, 15, 16, 18, 20, 24,
-                                      12, 11, 10, 9, 8, 6, 4, 0);
+    const vi table = _mm256_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0, 12, 13, 14, 15, 16, 18,
+                                      20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
     return _mm256_shuffle_epi8(table, codes);
 }
 
-LANE vi low_halves(vi raw) { return _mm256_and_si256(raw, _mm256_set1_epi8(15)); }
-LANE vi high_halves(vi raw) { return _mm256_and_si256(_mm256_srli_epi16(raw, 4), _mm256_set1_epi8(15)); }
+LANE vi
+low_halves(vi raw)
+{
+    return _mm256_and_si256(raw, _mm256_set1_epi8(15));
+}
+LANE vi
+high_halves(vi raw)
+{
+    return _mm256_and_si256(_mm256_srli_epi16(raw, 4), _mm256_set1_epi8(15));
+}
 
 LANE vi
 add_products(vi sum, vi u, vi digits)
@@ -255,8 +275,9 @@ sum_panel_exact(const unsigned char *panel, uint64_t n_blocks, const float *x, v
             const uint8_t *codes = block_codes(panel, block) + part * 4 * W;
             const vi code = vi_load_u8(block_scales(panel, block) + part * W);
             /* half of a scale: e8m0 code 0 is 2^-127, its half and that of 2^-126 are subnormal */
-            const vf scale = vf_mul(vf_from_bits(vi_or(vi_sll(code, 23), vi_and(vi_equal(code, vi_zero()), vi_set1(0x400000)))),
-                                    vf_set1(0.5f));
+            const vf scale =
+                vf_mul(vf_from_bits(vi_or(vi_sll(code, 23), vi_and(vi_equal(code, vi_zero()), vi_set1(0x400000)))),
+                       vf_set1(0.5f));
             const vi nan = vi_and(vi_equal(code, vi_set1(HEARTH_E8M0_NAN)), vi_set1(0x7FC00000));
             vf sum = vf_zero();
             for (unsigned j = 0; j < BLOCK / 8; j++) {
@@ -281,7 +302,8 @@ TIERED(k_panels_exact)(const struct cpu_product *product, uint64_t begin, uint64
         const unsigned char *codes = product->weight->data + panel * panel_bytes(product->weight);
         for (uint64_t i = 0; i < product->n_tokens; i++) {
             vf totals[PARTS];
-            sum_panel_exact(codes, input->n_padded / BLOCK, input->plain + cpu_token_of(product, i) * input->n_padded, totals);
+            sum_panel_exact(codes, input->n_padded / BLOCK, input->plain + cpu_token_of(product, i) * input->n_padded,
+                            totals);
             put_panel(product, i, panel, totals);
         }
     }

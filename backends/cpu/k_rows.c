@@ -1,11 +1,12 @@
 /* k_rows.c - products with weights kept as rows (f32, bf16, e4m3): lanes run along k.
  *
- * One output is one running word of W sums; with an e4m3 weight a word for each 128 columns, times the tile's scale, added to
- * the running one.  Then its lanes are added.  How many rows and tokens go through the loop together changes nothing of that.
+ * One output is one running word of W sums; with an e4m3 weight a word for each 128 columns, times the tile's scale,
+ * added to the running one.  Then its lanes are added.  How many rows and tokens go through the loop together changes
+ * nothing of that.
  *
- * One token: four rows at once, so that four streams come from memory and four chains of sums hide the latency of an addition.
- * More tokens: rows are decoded to f32 a tile at a time and meet three tokens at once: twelve sums in registers for seven
- * loads. */
+ * One token: four rows at once, so that four streams come from memory and four chains of sums hide the latency of an
+ * addition. More tokens: rows are decoded to f32 a tile at a time and meet three tokens at once: twelve sums in
+ * registers for seven loads. */
 #include "backends/cpu/kernels_tiered.h"
 
 #define ROWS 4u
@@ -53,7 +54,8 @@ one_token(const struct cpu_product *product, const uint32_t dtype, uint64_t row,
     const struct host_matrix *weight = product->weight;
     const uint64_t n = cpu_padded(weight->cols);
     const uint64_t stride = row_bytes(dtype, n);
-    const float *x = (dtype == HEARTH_E4M3 ? product->input->split : product->input->plain) + cpu_token_of(product, 0) * n;
+    const float *x =
+        (dtype == HEARTH_E4M3 ? product->input->split : product->input->plain) + cpu_token_of(product, 0) * n;
     const unsigned char *rows[ROWS];
     const float *scales[ROWS] = {NULL};
     vf totals[ROWS];
@@ -83,7 +85,8 @@ one_token(const struct cpu_product *product, const uint32_t dtype, uint64_t row,
         }
         UNROLL
         for (unsigned r = 0; r < ROWS; r++) {
-            totals[r] = dtype == HEARTH_E4M3 ? vf_fma(sums[r], vf_set1(scales[r][k / HOST_ACT_BLOCK]), totals[r]) : sums[r];
+            totals[r] =
+                dtype == HEARTH_E4M3 ? vf_fma(sums[r], vf_set1(scales[r][k / HOST_ACT_BLOCK]), totals[r]) : sums[r];
         }
     }
     for (unsigned r = 0; r < n_rows; r++) {
@@ -100,8 +103,8 @@ struct tile {
 };
 
 LANE void
-decode_tile(const struct host_matrix *weight, const uint32_t dtype, uint64_t row, uint64_t n_rows, uint64_t begin, uint64_t n,
-            struct tile *tile)
+decode_tile(const struct host_matrix *weight, const uint32_t dtype, uint64_t row, uint64_t n_rows, uint64_t begin,
+            uint64_t n, struct tile *tile)
 {
     const uint64_t n_padded = cpu_padded(weight->cols);
     for (uint64_t r = 0; r < ROWS; r++) {
@@ -222,8 +225,8 @@ TIERED(k_rows)(const struct cpu_product *product, uint64_t begin, uint64_t end)
     }
 }
 
-/* The contract's sum for an e4m3 weight: a block's sum is exact (43 bits, in double), rounded once to f32, times its scale;
- * blocks ascending within a chunk, chunks ascending. */
+/* The contract's sum for an e4m3 weight: a block's sum is exact (43 bits, in double), rounded once to f32, times its
+ * scale; blocks ascending within a chunk, chunks ascending. */
 static float
 exact_row(const struct host_matrix *weight, uint64_t row, const float *x, const uint8_t *x_scales)
 {

@@ -1,4 +1,5 @@
-/* kernels.h - the inner loops, one table for each tier.  A kernel computes in the caller's thread and checks nothing. */
+/* kernels.h - the inner loops, one table for each tier.  A kernel computes in the caller's thread and checks nothing.
+ */
 #ifndef BACKENDS_CPU_KERNELS_H
 #define BACKENDS_CPU_KERNELS_H
 
@@ -6,17 +7,17 @@
 
 /* Scores of one token's keys for a few of its heads, and what they weigh.  See attention.c. */
 struct cpu_attend {
-    const float *q;             /* [n_heads][head_dim] */
-    float *o;                   /* [n_heads][head_dim] */
-    const float *sinks;         /* [n_heads] */
+    const float *q;                   /* [n_heads][head_dim] */
+    float *o;                         /* [n_heads][head_dim] */
+    const float *sinks;               /* [n_heads] */
     const unsigned char *const *rows; /* [n_keys] stored rows */
     uint64_t n_keys;
-    uint32_t n_heads;           /* at most CPU_HEADS */
+    uint32_t n_heads; /* at most CPU_HEADS */
     uint32_t head_dim, rope_dim, format;
     bool native;
-    float *keys;                /* [CPU_KEY_TILE][head_dim padded to 16]: work space */
-    float *weights;             /* [n_heads][n_keys padded to 16] */
-    float *padded_q, *sums;     /* [n_heads][head_dim padded to 16] */
+    float *keys;            /* [CPU_KEY_TILE][head_dim padded to 16]: work space */
+    float *weights;         /* [n_heads][n_keys padded to 16] */
+    float *padded_q, *sums; /* [n_heads][head_dim padded to 16] */
 };
 
 /* Hyper-connection streams that expand takes at once. */
@@ -26,8 +27,8 @@ struct cpu_attend {
 
 /* Scores of entries begin .. end-1 for one query. */
 struct cpu_index {
-    const float *q;             /* [width][n_heads padded to 16]: transposed */
-    const float *head_weights;  /* [n_heads padded to 16], times the scale, rounded; 0 beyond n_heads */
+    const float *q;            /* [width][n_heads padded to 16]: transposed */
+    const float *head_weights; /* [n_heads padded to 16], times the scale, rounded; 0 beyond n_heads */
     const unsigned char *keys;
     uint64_t row_bytes;
     uint32_t n_heads, width, format;
@@ -48,8 +49,8 @@ struct cpu_kernels {
     void (*dequantise)(float *values, const uint8_t *scales, uint64_t n_padded);
     void (*digits)(const float *values, const uint8_t *scales, uint64_t n_padded, struct cpu_digits *out);
 
-    /* Rows begin .. end-1 of a product (of panels: begin a multiple of 16): rows with f32 input, panels by digits, panels with
-     * f32 input, rows by codes. */
+    /* Rows begin .. end-1 of a product (of panels: begin a multiple of 16): rows with f32 input, panels by digits,
+     * panels with f32 input, rows by codes. */
     void (*rows)(const struct cpu_product *product, uint64_t begin, uint64_t end);
     void (*panels)(const struct cpu_product *product, uint64_t begin, uint64_t end);
     void (*panels_exact)(const struct cpu_product *product, uint64_t begin, uint64_t end);
@@ -83,7 +84,8 @@ struct cpu_kernels {
     void (*expand)(bool native, float *x, const float *result, const float *post, const float *comb, uint32_t n_streams,
                    uint64_t dim);
     /* y = ((parts[0] + parts[1]) + ..) + shared, each [n], native: bits of the contract; exact: in double */
-    void (*moe_sum)(bool native, const float *const *parts, uint32_t n_parts, const float *shared, uint64_t n, float *y);
+    void (*moe_sum)(bool native, const float *const *parts, uint32_t n_parts, const float *shared, uint64_t n,
+                    float *y);
     /* x = sqrt(softplus(x)) */
     void (*affinities)(float *x, uint64_t n);
     /* out[c] = sum_s softmax_s(scores[s][c]) * values[s][c]; rows: [n_slots] */

@@ -27,11 +27,13 @@ void TIERED(k_attend)(const struct cpu_attend *attend);
 void TIERED(k_index)(const struct cpu_index *index, uint64_t begin, uint64_t end);
 uint64_t TIERED(k_next_above)(const float *scores, uint64_t begin, uint64_t end, float limit);
 float TIERED(k_squares)(const float *x, uint64_t n);
-void TIERED(k_collapse)(bool native, const float *x, const float *factors, uint32_t n_streams, uint64_t dim, float *out);
+void TIERED(k_collapse)(bool native, const float *x, const float *factors, uint32_t n_streams, uint64_t dim,
+                        float *out);
 void TIERED(k_balance4)(double *comb, uint32_t n_iterations, double eps);
-void TIERED(k_expand)(bool native, float *x, const float *result, const float *post, const float *comb, uint32_t n_streams,
-                      uint64_t dim);
-void TIERED(k_moe_sum)(bool native, const float *const *parts, uint32_t n_parts, const float *shared, uint64_t n, float *y);
+void TIERED(k_expand)(bool native, float *x, const float *result, const float *post, const float *comb,
+                      uint32_t n_streams, uint64_t dim);
+void TIERED(k_moe_sum)(bool native, const float *const *parts, uint32_t n_parts, const float *shared, uint64_t n,
+                       float *y);
 void TIERED(k_affinities)(float *x, uint64_t n);
 void TIERED(k_pool)(const float *const *scores, const float *const *values, uint64_t n_slots, uint64_t n, float *out);
 

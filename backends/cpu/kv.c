@@ -14,13 +14,14 @@ cpu_kv_check(struct host_call *call, uint32_t format, uint32_t head_dim, uint32_
     } else if (format == HEARTH_KV_PACKED && !call->native) {
         host_call_fail(call, HEARTH_EINTERNAL, "kv_format: packed rows hold native numerics only");
     } else if (rope_dim % 2 != 0 || rope_dim > head_dim || head_dim > MAX_ROW) {
-        host_call_fail(call, HEARTH_EINTERNAL, "rows of %u elements, %u of them rotated: impossible", head_dim, rope_dim);
+        host_call_fail(call, HEARTH_EINTERNAL, "rows of %u elements, %u of them rotated: impossible", head_dim,
+                       rope_dim);
     }
 }
 
 void
-cpu_kv_store(const struct cpu_kernels *kernels, float *row, uint32_t format, bool native, uint32_t head_dim, uint32_t rope_dim,
-             unsigned char *bytes)
+cpu_kv_store(const struct cpu_kernels *kernels, float *row, uint32_t format, bool native, uint32_t head_dim,
+             uint32_t rope_dim, unsigned char *bytes)
 {
     const uint64_t nope = head_dim - rope_dim;
     if (format == HEARTH_KV_F32) {
@@ -39,8 +40,8 @@ cpu_kv_store(const struct cpu_kernels *kernels, float *row, uint32_t format, boo
 }
 
 void
-cpu_index_store(const struct cpu_kernels *kernels, float *key, uint8_t *codes, uint32_t format, bool native, uint32_t width,
-                unsigned char *bytes)
+cpu_index_store(const struct cpu_kernels *kernels, float *key, uint8_t *codes, uint32_t format, bool native,
+                uint32_t width, unsigned char *bytes)
 {
     if (format == HEARTH_KV_F32) {
         if (native) {
@@ -75,7 +76,8 @@ append_tokens(void *context, uint64_t begin, uint64_t end, uint32_t thread)
     for (uint64_t t = begin; t < end; t++) {
         const uint64_t slot = (op->position + t) % op->ring_slots;
         work->kernels->normalise(work->native, work->kv + t * op->head_dim, work->norm, op->head_dim, op->eps, row);
-        work->kernels->turn(work->native, row + (op->head_dim - op->rope_dim), work->angles + t * op->rope_dim, op->rope_dim);
+        work->kernels->turn(work->native, row + (op->head_dim - op->rope_dim), work->angles + t * op->rope_dim,
+                            op->rope_dim);
         cpu_kv_store(work->kernels, row, op->kv_format, work->native, op->head_dim, op->rope_dim,
                      work->ring + slot * work->row_bytes);
     }

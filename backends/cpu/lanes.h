@@ -1,7 +1,8 @@
 /* lanes.h - the vector words that the kernels are written in: W lanes of 32 bits, W = 8 with AVX2 and 16 with AVX-512.
  *
- * Every kernel file is compiled once for each tier (local.mk), with that tier's flags and CPU_TIER set to its name.  Only such
- * files may include this header: its functions are static, so no tier's instructions leak into another's objects. */
+ * Every kernel file is compiled once for each tier (local.mk), with that tier's flags and CPU_TIER set to its name.
+ * Only such files may include this header: its functions are static, so no tier's instructions leak into another's
+ * objects. */
 #ifndef BACKENDS_CPU_LANES_H
 #define BACKENDS_CPU_LANES_H
 

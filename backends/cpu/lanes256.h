@@ -50,7 +50,8 @@ LANE vi vi_load_u16(const void *x) { return _mm256_cvtepu16_epi32(_mm_loadu_si12
 LANE vf
 vf_keep_nan(vf value, vf x)
 {
-    const vf quiet = _mm256_or_ps(_mm256_and_ps(x, vf_from_bits(vi_set1((int)0xFFFF0000u))), vf_from_bits(vi_set1(0x400000)));
+    const vf quiet =
+        _mm256_or_ps(_mm256_and_ps(x, vf_from_bits(vi_set1((int)0xFFFF0000u))), vf_from_bits(vi_set1(0x400000)));
     return _mm256_blendv_ps(value, quiet, _mm256_cmp_ps(x, x, _CMP_UNORD_Q));
 }
 
@@ -117,8 +118,9 @@ vi_total(vi x)
 LANE void
 vi_store_bytes(void *x, vi v)
 {
-    const vi packed = _mm256_shuffle_epi8(v, _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4,
-                                                              8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1));
+    const vi packed =
+        _mm256_shuffle_epi8(v, _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8,
+                                                12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1));
     const __m128i both = _mm_unpacklo_epi32(_mm256_castsi256_si128(packed), _mm256_extracti128_si256(packed, 1));
     _mm_storel_epi64(x, both);
 }
@@ -144,8 +146,8 @@ vf_split(vf a, vf b, vf *even, vf *odd)
     *odd = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(o), 0xD8));
 }
 
-/* 4 W e4m3 codes: bytes 0, 2 .. 2W-2, then 2W, 2W+2 .., then the odd ones, times 2^-8.  A code is moved into the bits of an
- * f16 with the same exponent bias but 15 for 7, and F16C does the subnormals. */
+/* 4 W e4m3 codes: bytes 0, 2 .. 2W-2, then 2W, 2W+2 .., then the odd ones, times 2^-8.  A code is moved into the bits
+ * of an f16 with the same exponent bias but 15 for 7, and F16C does the subnormals. */
 LANE void
 vf_load_e4m3(const uint8_t *codes, vf out[4])
 {
@@ -171,7 +173,8 @@ vf_twice_e2m1(vi code)
 LANE double
 vf_dot_double(vf a, vf b)
 {
-    const __m256d low = _mm256_mul_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(a)), _mm256_cvtps_pd(_mm256_castps256_ps128(b)));
+    const __m256d low =
+        _mm256_mul_pd(_mm256_cvtps_pd(_mm256_castps256_ps128(a)), _mm256_cvtps_pd(_mm256_castps256_ps128(b)));
     const __m256d all = _mm256_fmadd_pd(_mm256_cvtps_pd(_mm256_extractf128_ps(a, 1)),
                                         _mm256_cvtps_pd(_mm256_extractf128_ps(b, 1)), low);
     const __m128d half = _mm_add_pd(_mm256_castpd256_pd128(all), _mm256_extractf128_pd(all, 1));

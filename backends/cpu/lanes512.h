@@ -97,8 +97,8 @@ vf_split(vf a, vf b, vf *even, vf *odd)
     *odd = _mm512_permutex2var_ps(a, vi_add(e, vi_set1(1)), b);
 }
 
-/* 4 W e4m3 codes: bytes 0, 2 .. 2W-2, then 2W, 2W+2 .., then the odd ones, times 2^-8.  A code is moved into the bits of an
- * f16 with the same exponent bias but 15 for 7, and the conversion does the subnormals. */
+/* 4 W e4m3 codes: bytes 0, 2 .. 2W-2, then 2W, 2W+2 .., then the odd ones, times 2^-8.  A code is moved into the bits
+ * of an f16 with the same exponent bias but 15 for 7, and the conversion does the subnormals. */
 LANE void
 vf_load_e4m3(const uint8_t *codes, vf out[4])
 {
@@ -124,7 +124,8 @@ vf_twice_e2m1(vi code)
 LANE double
 vf_dot_double(vf a, vf b)
 {
-    const __m512d low = _mm512_mul_pd(_mm512_cvtps_pd(_mm512_castps512_ps256(a)), _mm512_cvtps_pd(_mm512_castps512_ps256(b)));
+    const __m512d low =
+        _mm512_mul_pd(_mm512_cvtps_pd(_mm512_castps512_ps256(a)), _mm512_cvtps_pd(_mm512_castps512_ps256(b)));
     return _mm512_reduce_add_pd(_mm512_fmadd_pd(_mm512_cvtps_pd(_mm512_extractf32x8_ps(a, 1)),
                                                 _mm512_cvtps_pd(_mm512_extractf32x8_ps(b, 1)), low));
 }

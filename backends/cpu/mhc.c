@@ -1,8 +1,8 @@
-/* mhc.c - manifold-constrained hyper-connections: S residual streams collapse to one input for a sublayer (pre), its output
- * returns to all of them (post), and the last collapse before the head (head).
+/* mhc.c - manifold-constrained hyper-connections: S residual streams collapse to one input for a sublayer (pre), its
+ * output returns to all of them (post), and the last collapse before the head (head).
  *
- * X is a token's S streams one after the other, D each.  m = (fn X) * rsqrt(mean(X^2) + norm_eps), the factor after the dot
- * product.  Per token (model.py hc_pre, hc_split_sinkhorn, hc_post, hc_head):
+ * X is a token's S streams one after the other, D each.  m = (fn X) * rsqrt(mean(X^2) + norm_eps), the factor after the
+ * dot product.  Per token (model.py hc_pre, hc_split_sinkhorn, hc_post, hc_head):
  *
  *     pre[s]     = sigmoid(m[s] * scale[0] + base[s]) + hc_eps
  *     post[s]    = 2 sigmoid(m[S + s] * scale[1] + base[S + s])
@@ -76,10 +76,10 @@ struct collapse {
     float *normed, *post, *comb;
     uint32_t n_streams, dim, n_sinkhorn, n_mix;
     double norm_eps, hc_eps;
-    float *dots;   /* [n][n_mix] f32: fn X */
-    double *mixes; /* [threads][n_mix] */
+    float *dots;    /* [n][n_mix] f32: fn X */
+    double *mixes;  /* [threads][n_mix] */
     float *factors; /* [threads][n_streams] */
-    float *sums;   /* [threads][dim] */
+    float *sums;    /* [threads][dim] */
 };
 
 /* mixes: [n_mix]; turns m into pre, post and comb */
@@ -225,7 +225,8 @@ struct expand {
 
 /* More streams than a kernel takes at once.  sums: [n_streams] */
 static void
-expand_slowly(const struct expand *work, float *x, const float *result, const float *post, const float *comb, double *sums)
+expand_slowly(const struct expand *work, float *x, const float *result, const float *post, const float *comb,
+              double *sums)
 {
     const uint32_t n = work->n_streams;
     for (uint32_t d = 0; d < work->dim; d++) {

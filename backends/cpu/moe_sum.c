@@ -1,8 +1,8 @@
 /* moe_sum.c - a token's expert outputs and its shared output become one.
  *
- * y = 0; then + part, by ascending expert (routes of one expert in their own order); then + shared; native: each addition in
- * f32, the result rounded to bf16.  The order does not depend on which device finished first: the bits are part of the
- * contract.  Exact numerics add in double. */
+ * y = 0; then + part, by ascending expert (routes of one expert in their own order); then + shared; native: each
+ * addition in f32, the result rounded to bf16.  The order does not depend on which device finished first: the bits are
+ * part of the contract.  Exact numerics add in double. */
 #include "backends/cpu/kernels.h"
 
 struct moe_sum {
@@ -42,7 +42,8 @@ sum_tokens(void *context, uint64_t begin, uint64_t end, uint32_t thread)
         for (uint32_t k = 0; k < op->top_k; k++) {
             chosen[k] = work->parts + (uint64_t)routes[order[k]].slot * op->dim;
         }
-        work->kernels->moe_sum(work->native, chosen, op->top_k, work->shared + t * op->dim, op->dim, work->y + t * op->dim);
+        work->kernels->moe_sum(work->native, chosen, op->top_k, work->shared + t * op->dim, op->dim,
+                               work->y + t * op->dim);
     }
 }
 
@@ -62,10 +63,11 @@ cpu_moe_sum(struct host_call *call, const struct hearth_op_moe_sum *op)
     }
     for (uint64_t i = 0; i < n_routes; i++) {
         if (work.routes[i].slot >= n_routes) {
-            host_call_fail(call, HEARTH_EINTERNAL, "routes[%llu]: slot %u of %llu", (unsigned long long)i, work.routes[i].slot,
-                          (unsigned long long)n_routes);
+            host_call_fail(call, HEARTH_EINTERNAL, "routes[%llu]: slot %u of %llu", (unsigned long long)i,
+                           work.routes[i].slot, (unsigned long long)n_routes);
             return;
         }
     }
-    cpu_pool_run(call->device->pool, op->n, 1, (uint64_t)op->dim * (op->top_k + 1), (struct cpu_work){sum_tokens, &work});
+    cpu_pool_run(call->device->pool, op->n, 1, (uint64_t)op->dim * (op->top_k + 1),
+                 (struct cpu_work){sum_tokens, &work});
 }

@@ -1,5 +1,5 @@
-/* output_groups.c - the first half of the output projection: each group of heads has its own matrix (wo_a).  The activations are
- * not quantised, whatever the weight's type. */
+/* output_groups.c - the first half of the output projection: each group of heads has its own matrix (wo_a).  The
+ * activations are not quantised, whatever the weight's type. */
 #include "backends/cpu/kernels.h"
 
 struct groups {

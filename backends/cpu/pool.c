@@ -1,8 +1,9 @@
-/* pool.c - the threads of one device.  Items are taken from a common counter in pieces, so a core that is late takes fewer.
+/* pool.c - the threads of one device.  Items are taken from a common counter in pieces, so a core that is late takes
+ * fewer.
  *
- * A run costs one store that the workers see and one counter that the caller sees.  A worker without work looks for it for
- * some 50 us, longer than the gaps within a layer, and then sleeps; so does the caller for the last worker.
- * The fields that threads fight over lie on lines of their own. */
+ * A run costs one store that the workers see and one counter that the caller sees.  A worker without work looks for it
+ * for some 50 us, longer than the gaps within a layer, and then sleeps; so does the caller for the last worker. The
+ * fields that threads fight over lie on lines of their own. */
 #include <config.h>
 
 #include <immintrin.h>
@@ -34,7 +35,7 @@ struct cpu_pool {
     alignas(64) _Atomic uint64_t round; /* counts runs */
     alignas(64) _Atomic uint64_t next;  /* first item not taken */
     alignas(64) _Atomic uint32_t n_running;
-    alignas(64) pthread_mutex_t lock;   /* for those who sleep */
+    alignas(64) pthread_mutex_t lock; /* for those who sleep */
     pthread_cond_t wake, done;
     _Atomic uint32_t n_sleeping;
     _Atomic bool caller_sleeps;
@@ -239,7 +240,8 @@ done_sync(struct cpu_pool *pool)
 }
 
 int
-cpu_pool_new(uint32_t n_threads, bool pin, struct cpu_pool **ret_pool, uint32_t *ret_n_unpinned, struct hearth_error *err)
+cpu_pool_new(uint32_t n_threads, bool pin, struct cpu_pool **ret_pool, uint32_t *ret_n_unpinned,
+             struct hearth_error *err)
 {
     uint32_t n_started = 0;
     struct cpu_pool *pool = aligned_alloc(alignof(struct cpu_pool), sizeof *pool);
@@ -261,8 +263,8 @@ cpu_pool_new(uint32_t n_threads, bool pin, struct cpu_pool **ret_pool, uint32_t 
         *worker = (struct worker){.pool = pool, .index = n_started + 1};
         const int code = pthread_create(&worker->thread, NULL, worker_main, worker);
         if (code != 0) {
-            status = host_error(err, HEARTH_EMEMORY, code, "cpu: thread %u of %u could not be made (error %d)", n_started + 2,
-                                n_threads, code);
+            status = host_error(err, HEARTH_EMEMORY, code, "cpu: thread %u of %u could not be made (error %d)",
+                                n_started + 2, n_threads, code);
             goto fail_threads;
         }
     }

@@ -2,17 +2,17 @@
  *
  *     a_e = sqrt(softplus(x . gate_e))
  *
- * Layers with a bias choose the top_k largest a_e + bias_e, ties towards the lower e, and list them by ascending e; hash layers
- * take their experts from a table by token id, in its order.  The weights come from a alone: a_e / sum of the chosen a *
- * route_scale. */
+ * Layers with a bias choose the top_k largest a_e + bias_e, ties towards the lower e, and list them by ascending e;
+ * hash layers take their experts from a table by token id, in its order.  The weights come from a alone: a_e / sum of
+ * the chosen a * route_scale. */
 #include <string.h>
 
 #include "backends/cpu/kernels.h"
 
 struct router {
     const struct cpu_kernels *kernels;
-    float *logits;       /* [n][n_experts], then affinities */
-    const float *bias;   /* [n_experts], or NULL */
+    float *logits;     /* [n][n_experts], then affinities */
+    const float *bias; /* [n_experts], or NULL */
     const unsigned char *ids;
     const struct host_matrix *table; /* or NULL */
     struct hearth_route *routes;
@@ -119,14 +119,14 @@ check_table(struct host_call *call, struct router *work)
         memcpy(&id, work->ids + t * sizeof id, sizeof id);
         if (id < 0 || (uint64_t)id >= work->table->rows) {
             host_call_fail(call, HEARTH_EINTERNAL, "ids[%u]: 0 .. %llu wanted, %d found", t,
-                          (unsigned long long)work->table->rows - 1, id);
+                           (unsigned long long)work->table->rows - 1, id);
             return;
         }
         for (uint32_t k = 0; k < op->top_k; k++) {
             const int64_t expert = table_at(work->table, (uint64_t)id * op->top_k + k);
             if (expert < 0 || expert >= (int64_t)op->n_experts) {
-                host_call_fail(call, HEARTH_EFORMAT, "hash table: row %d names expert %lld of %u", id, (long long)expert,
-                              op->n_experts);
+                host_call_fail(call, HEARTH_EFORMAT, "hash table: row %d names expert %lld of %u", id,
+                               (long long)expert, op->n_experts);
                 return;
             }
         }

@@ -1,4 +1,5 @@
-/* tier.c - which kernels this processor can run.  The compiler's probe also asks whether the system saves the registers. */
+/* tier.c - which kernels this processor can run.  The compiler's probe also asks whether the system saves the
+ * registers. */
 #include <string.h>
 
 #include "backends/cpu/kernels.h"
@@ -19,8 +20,8 @@ cpu_tier_best(void)
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c")) {
         return -1;
     }
-    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") || !__builtin_cpu_supports("avx512dq") ||
-        !__builtin_cpu_supports("avx512vl")) {
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||
+        !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl")) {
         return CPU_TIER_AVX2;
     }
     return __builtin_cpu_supports("avx512vnni") ? CPU_TIER_VNNI : CPU_TIER_AVX512;

@@ -1,7 +1,7 @@
 /* turn.c - rotary embedding: angles, and the query path that ends in it.
  *
- * Neighbouring elements are pairs; pair i turns by the angle (float)position * inv_freq[i], one f32 product.  Cosine and sine of
- * that f32 are taken in double and rounded to f32, once a token for all its heads. */
+ * Neighbouring elements are pairs; pair i turns by the angle (float)position * inv_freq[i], one f32 product.  Cosine
+ * and sine of that f32 are taken in double and rounded to f32, once a token for all its heads. */
 #include <math.h>
 
 #include "backends/cpu/kernels.h"
@@ -37,8 +37,8 @@ fill_angles(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 }
 
 const float *
-cpu_angles_take(struct host_call *call, const float *inv_freq, uint32_t rope_dim, uint64_t position, uint64_t n, uint64_t step,
-                int direction)
+cpu_angles_take(struct host_call *call, const float *inv_freq, uint32_t rope_dim, uint64_t position, uint64_t n,
+                uint64_t step, int direction)
 {
     float *out = host_scratch_take(call, n, ((uint64_t)rope_dim + 1) * sizeof *out);
     struct angles work = {inv_freq, out, rope_dim, position, step, direction};
@@ -66,8 +66,8 @@ query_heads(void *context, uint64_t begin, uint64_t end, uint32_t thread)
     for (uint64_t item = begin; item < end; item++) {
         float *q = work->q + item * op->head_dim;
         work->kernels->norm_head(work->native, q, op->head_dim, op->eps);
-        work->kernels->turn(work->native, q + (op->head_dim - op->rope_dim), work->angles + item / op->n_heads * op->rope_dim,
-                            op->rope_dim);
+        work->kernels->turn(work->native, q + (op->head_dim - op->rope_dim),
+                            work->angles + item / op->n_heads * op->rope_dim, op->rope_dim);
     }
 }
 

@@ -1,6 +1,6 @@
-/* weight.c - matrices in the layouts of cpu.h.  Vectors become f32; embeddings and tables of integers stay where the program has
- * mapped them; all else is copied, rows padded, e2m1 rows interleaved, by all threads, into memory on huge pages where the
- * system gives them.  The source's pages are then marked as ones that are not needed soon. */
+/* weight.c - matrices in the layouts of cpu.h.  Vectors become f32; embeddings and tables of integers stay where the
+ * program has mapped them; all else is copied, rows padded, e2m1 rows interleaved, by all threads, into memory on huge
+ * pages where the system gives them.  The source's pages are then marked as ones that are not needed soon. */
 #include <config.h>
 
 #include <stdlib.h>
@@ -148,7 +148,8 @@ pack_matrix(struct hearth_device *device, struct host_matrix *matrix, uint32_t p
     packed.data = to;
     packed.scales = NULL;
     if (packing == CPU_PANELS) {
-        cpu_pool_run(device->pool, cpu_row_units(matrix->rows), 1, cpu_unit_bytes(matrix), (struct cpu_work){pack_panels, &work});
+        cpu_pool_run(device->pool, cpu_row_units(matrix->rows), 1, cpu_unit_bytes(matrix),
+                     (struct cpu_work){pack_panels, &work});
     } else if (packing == CPU_ROWS) {
         const uint64_t cost = cpu_unit_bytes(matrix) / CPU_ROW_UNIT;
         cpu_pool_run(device->pool, matrix->rows, 1, cost, (struct cpu_work){pack_rows, &work});
@@ -203,7 +204,8 @@ take_memory(uint64_t size)
 }
 
 static int
-pack_weight(struct hearth_device *device, enum hearth_weight_role role, struct hearth_weight *weight, struct hearth_error *err)
+pack_weight(struct hearth_device *device, enum hearth_weight_role role, struct hearth_weight *weight,
+            struct hearth_error *err)
 {
     uint64_t total = 0;
     for (uint32_t pass = 0; pass < 2; pass++) {
@@ -229,7 +231,8 @@ pack_weight(struct hearth_device *device, enum hearth_weight_role role, struct h
             weight->owned = take_memory(total);
             weight->owned_bytes = total;
             if (weight->owned == NULL) {
-                return host_error(err, HEARTH_EMEMORY, 0, "no memory for a weight of %llu bytes", (unsigned long long)total);
+                return host_error(err, HEARTH_EMEMORY, 0, "no memory for a weight of %llu bytes",
+                                  (unsigned long long)total);
             }
         }
     }

@@ -1,5 +1,5 @@
-/* call.c - a command's arguments, checked: views against their buffers, weights against the shapes the command names, and
- * memory for the length of the command. */
+/* call.c - a command's arguments, checked: views against their buffers, weights against the shapes the command names,
+ * and memory for the length of the command. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,7 +55,8 @@ host_call_check(struct host_call *call, bool what, const char *text)
 }
 
 void *
-host_view(struct host_call *call, const char *name, struct hearth_view view, uint64_t rows, uint64_t cols, uint64_t size)
+host_view(struct host_call *call, const char *name, struct hearth_view view, uint64_t rows, uint64_t cols,
+          uint64_t size)
 {
     uint64_t n, n_bytes;
     if (call->status < 0) {
@@ -67,16 +68,18 @@ host_view(struct host_call *call, const char *name, struct hearth_view view, uin
     }
     if (rows == 0 || cols == 0 || __builtin_mul_overflow(rows, cols, &n) || __builtin_mul_overflow(n, size, &n_bytes)) {
         host_call_fail(call, HEARTH_EINTERNAL, "%s: impossible shape %llu x %llu", name, (unsigned long long)rows,
-                      (unsigned long long)cols);
+                       (unsigned long long)cols);
         return NULL;
     }
     if (view.offset > view.buffer->size || n_bytes > view.buffer->size - view.offset) {
         host_call_fail(call, HEARTH_EINTERNAL, "%s: %llu bytes at offset %llu wanted, the buffer has %llu", name,
-                      (unsigned long long)n_bytes, (unsigned long long)view.offset, (unsigned long long)view.buffer->size);
+                       (unsigned long long)n_bytes, (unsigned long long)view.offset,
+                       (unsigned long long)view.buffer->size);
         return NULL;
     }
     if (view.offset % 4 != 0) {
-        host_call_fail(call, HEARTH_EINTERNAL, "%s: offset %llu is no multiple of 4", name, (unsigned long long)view.offset);
+        host_call_fail(call, HEARTH_EINTERNAL, "%s: offset %llu is no multiple of 4", name,
+                       (unsigned long long)view.offset);
         return NULL;
     }
     return view.buffer->bytes + view.offset;
@@ -90,20 +93,21 @@ host_view_f32(struct host_call *call, const char *name, struct hearth_view view,
 
 const struct host_matrix *
 host_weight(struct host_call *call, const char *name, const struct hearth_weight *weight, uint32_t index, uint64_t rows,
-           uint64_t cols)
+            uint64_t cols)
 {
     if (call->status < 0) {
         return NULL;
     }
     if (weight == NULL || index >= weight->n_matrices) {
         host_call_fail(call, HEARTH_EINTERNAL, "%s: matrix %u wanted, the weight has %u", name, index,
-                      weight == NULL ? 0 : weight->n_matrices);
+                       weight == NULL ? 0 : weight->n_matrices);
         return NULL;
     }
     const struct host_matrix *matrix = &weight->matrices[index];
     if (matrix->rows != rows || matrix->cols != cols) {
-        host_call_fail(call, HEARTH_EINTERNAL, "%s: %llu x %llu wanted, %llu x %llu found", name, (unsigned long long)rows,
-                      (unsigned long long)cols, (unsigned long long)matrix->rows, (unsigned long long)matrix->cols);
+        host_call_fail(call, HEARTH_EINTERNAL, "%s: %llu x %llu wanted, %llu x %llu found", name,
+                       (unsigned long long)rows, (unsigned long long)cols, (unsigned long long)matrix->rows,
+                       (unsigned long long)matrix->cols);
         return NULL;
     }
     if (matrix->dtype == HEARTH_I32 || matrix->dtype == HEARTH_I64) {
@@ -125,8 +129,8 @@ host_vector(struct host_call *call, const char *name, const struct hearth_weight
     }
     const struct host_matrix *matrix = &weight->matrices[0];
     if (n == 0 || matrix->rows > n || matrix->rows * matrix->cols != n) {
-        host_call_fail(call, HEARTH_EINTERNAL, "%s: %llu elements wanted, %llu x %llu found", name, (unsigned long long)n,
-                      (unsigned long long)matrix->rows, (unsigned long long)matrix->cols);
+        host_call_fail(call, HEARTH_EINTERNAL, "%s: %llu elements wanted, %llu x %llu found", name,
+                       (unsigned long long)n, (unsigned long long)matrix->rows, (unsigned long long)matrix->cols);
         return NULL;
     }
     if (host_weight(call, name, weight, 0, matrix->rows, matrix->cols) == NULL) {
@@ -181,7 +185,7 @@ host_scratch_take(struct host_call *call, uint64_t n, uint64_t size)
     }
     if (__builtin_mul_overflow(n, size, &n_bytes) || n_bytes > UINT64_MAX / 2) {
         host_call_fail(call, HEARTH_EMEMORY, "no memory for %llu x %llu bytes of work space", (unsigned long long)n,
-                      (unsigned long long)size);
+                       (unsigned long long)size);
         return NULL;
     }
     n_bytes = (n_bytes + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;

@@ -1,5 +1,5 @@
-/* device.c - the parts of a plugin table that are the same wherever buffers are ordinary memory and work is done when a call
- * returns: buffers, copies, events, and what start and describe ask of the machine. */
+/* device.c - the parts of a plugin table that are the same wherever buffers are ordinary memory and work is done when a
+ * call returns: buffers, copies, events, and what start and describe ask of the machine. */
 #include <config.h>
 
 #include <errno.h>
@@ -44,7 +44,8 @@ host_memory_bytes(void)
 }
 
 int
-host_option_threads(const struct hearth_host *host, const char *backend, uint32_t *ret_n_threads, struct hearth_error *err)
+host_option_threads(const struct hearth_host *host, const char *backend, uint32_t *ret_n_threads,
+                    struct hearth_error *err)
 {
     const char *text = host->option == NULL ? NULL : host->option(host->context, "threads");
     if (text == NULL) {
@@ -54,8 +55,8 @@ host_option_threads(const struct hearth_host *host, const char *backend, uint32_
     errno = 0;
     const long value = strtol(text, &end, 10);
     if (errno != 0 || end == text || *end != '\0' || value < 1 || value > HOST_MAX_THREADS) {
-        return host_error(err, HEARTH_ECONFIG, 0, "%s: option threads: 1 .. %d wanted, \"%s\" found", backend, HOST_MAX_THREADS,
-                          text);
+        return host_error(err, HEARTH_ECONFIG, 0, "%s: option threads: 1 .. %d wanted, \"%s\" found", backend,
+                          HOST_MAX_THREADS, text);
     }
     *ret_n_threads = (uint32_t)value;
     return 0;
@@ -70,10 +71,12 @@ host_info_fill(const struct hearth_device_info *filled, struct hearth_device_inf
 }
 
 int
-host_buffer_alloc(struct hearth_device *device, uint64_t size, struct hearth_buffer **ret_buffer, struct hearth_error *err)
+host_buffer_alloc(struct hearth_device *device, uint64_t size, struct hearth_buffer **ret_buffer,
+                  struct hearth_error *err)
 {
     (void)device;
-    const uint64_t padded = size > UINT64_MAX - BUFFER_ALIGN ? 0 : (size + BUFFER_ALIGN - 1) / BUFFER_ALIGN * BUFFER_ALIGN;
+    const uint64_t padded =
+        size > UINT64_MAX - BUFFER_ALIGN ? 0 : (size + BUFFER_ALIGN - 1) / BUFFER_ALIGN * BUFFER_ALIGN;
     struct hearth_buffer *buffer = malloc(sizeof *buffer);
     if (buffer != NULL && padded > 0 && padded <= SIZE_MAX) {
         buffer->size = size;

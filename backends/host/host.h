@@ -1,5 +1,6 @@
-/* host.h - what backends whose device is this machine share: buffers of ordinary memory, weights as checked matrices, checked
- * access to a command's arguments, memory for its length, and copies.  A leaf: it knows the plugin contract and nothing else.
+/* host.h - what backends whose device is this machine share: buffers of ordinary memory, weights as checked matrices,
+ * checked access to a command's arguments, memory for its length, and copies.  A leaf: it knows the plugin contract and
+ * nothing else.
  *
  * Each backend defines its own struct hearth_device; nothing here looks inside one. */
 #ifndef BACKENDS_HOST_HOST_H
@@ -23,8 +24,8 @@ struct hearth_buffer {
     uint64_t size;
 };
 
-/* data and scales are the caller's bytes (they may lie at odd addresses) or lie in memory of the weight.  A backend that packs a
- * matrix sets packing to a number of its own; then data is its own, and nothing here reads it. */
+/* data and scales are the caller's bytes (they may lie at odd addresses) or lie in memory of the weight.  A backend
+ * that packs a matrix sets packing to a number of its own; then data is its own, and nothing here reads it. */
 struct host_matrix {
     uint32_t dtype;
     uint32_t packing; /* 0: canonical */
@@ -66,10 +67,11 @@ void host_call_fail(struct host_call *call, int status, const char *format, ...)
 /* Fails with EINTERNAL and the text unless what holds. */
 bool host_call_check(struct host_call *call, bool what, const char *text);
 /* The address of rows * cols elements of size bytes, all inside the view's buffer.  NULL if there are none. */
-void *host_view(struct host_call *call, const char *name, struct hearth_view view, uint64_t rows, uint64_t cols, uint64_t size);
+void *host_view(struct host_call *call, const char *name, struct hearth_view view, uint64_t rows, uint64_t cols,
+                uint64_t size);
 float *host_view_f32(struct host_call *call, const char *name, struct hearth_view view, uint64_t rows, uint64_t cols);
-const struct host_matrix *host_weight(struct host_call *call, const char *name, const struct hearth_weight *weight, uint32_t index,
-                                    uint64_t rows, uint64_t cols);
+const struct host_matrix *host_weight(struct host_call *call, const char *name, const struct hearth_weight *weight,
+                                      uint32_t index, uint64_t rows, uint64_t cols);
 /* The weight's n elements as f32. */
 const float *host_vector(struct host_call *call, const char *name, const struct hearth_weight *weight, uint64_t n);
 /* n * size bytes, aligned to 64, until the command ends. */
@@ -95,8 +97,8 @@ bool host_dtype_quantises(uint32_t dtype); /* whether a linear with such a weigh
 /* out: [cols] f32, the row's exact values */
 void host_matrix_row(const struct host_matrix *matrix, uint64_t row, float *out);
 
-/* device.c: parts of the plugin table, and what start and weight_create ask.  Work is done when a call returns, so every event
- * is host_happened. */
+/* device.c: parts of the plugin table, and what start and weight_create ask.  Work is done when a call returns, so
+ * every event is host_happened. */
 
 extern struct hearth_event host_happened;
 
@@ -106,17 +108,20 @@ extern struct hearth_event host_happened;
 uint32_t host_count_cores(void);
 uint64_t host_memory_bytes(void); /* of the machine; 0: unknown */
 /* Option `threads`: untouched if it is absent.  backend: for the error line. */
-int host_option_threads(const struct hearth_host *host, const char *backend, uint32_t *ret_n_threads, struct hearth_error *err);
+int host_option_threads(const struct hearth_host *host, const char *backend, uint32_t *ret_n_threads,
+                        struct hearth_error *err);
 /* A describe that answers with what the caller's struct has room for. */
 void host_info_fill(const struct hearth_device_info *filled, struct hearth_device_info *info);
-int host_buffer_alloc(struct hearth_device *device, uint64_t size, struct hearth_buffer **ret_buffer, struct hearth_error *err);
+int host_buffer_alloc(struct hearth_device *device, uint64_t size, struct hearth_buffer **ret_buffer,
+                      struct hearth_error *err);
 void host_buffer_free(struct hearth_device *device, struct hearth_buffer *buffer);
 int host_buffer_write(struct hearth_device *device, struct hearth_view dst, const void *src, uint64_t size,
                       struct hearth_event **ret_event, struct hearth_error *err);
 int host_buffer_read(struct hearth_device *device, void *dst, struct hearth_view src, uint64_t size,
                      struct hearth_event **ret_event, struct hearth_error *err);
 void *host_buffer_host(struct hearth_device *device, struct hearth_buffer *buffer);
-int host_event_wait(struct hearth_device *device, struct hearth_event *event, uint64_t timeout_ns, struct hearth_error *err);
+int host_event_wait(struct hearth_device *device, struct hearth_event *event, uint64_t timeout_ns,
+                    struct hearth_error *err);
 void host_event_free(struct hearth_device *device, struct hearth_event *event);
 /* Checks that every byte of the matrices is there and makes a weight that borrows them.  Owner: the caller; free(). */
 int host_weight_new(enum hearth_weight_role role, const struct hearth_matrix *matrices, size_t n_matrices,

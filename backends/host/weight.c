@@ -44,16 +44,17 @@ check_matrix(const struct hearth_matrix *matrix, size_t index, struct hearth_err
     uint64_t data_bytes, scales_bytes;
     if (!matrix_bytes(matrix, &data_bytes, &scales_bytes)) {
         return host_error(err, HEARTH_EUNSUPPORTED, 0, "matrix %zu: %llu x %llu of type %u cannot be used", index,
-                         (unsigned long long)matrix->rows, (unsigned long long)matrix->cols, matrix->dtype);
+                          (unsigned long long)matrix->rows, (unsigned long long)matrix->cols, matrix->dtype);
     }
     if (matrix->data == NULL || matrix->data_bytes != data_bytes) {
         return host_error(err, HEARTH_EINTERNAL, 0, "matrix %zu: %llu bytes of elements wanted, %llu found", index,
-                         (unsigned long long)data_bytes, (unsigned long long)(matrix->data == NULL ? 0 : matrix->data_bytes));
+                          (unsigned long long)data_bytes,
+                          (unsigned long long)(matrix->data == NULL ? 0 : matrix->data_bytes));
     }
     if (scales_bytes > 0 && (matrix->scales == NULL || matrix->scales_bytes != scales_bytes)) {
         return host_error(err, HEARTH_EINTERNAL, 0, "matrix %zu: %llu bytes of scales wanted, %llu found", index,
-                         (unsigned long long)scales_bytes,
-                         (unsigned long long)(matrix->scales == NULL ? 0 : matrix->scales_bytes));
+                          (unsigned long long)scales_bytes,
+                          (unsigned long long)(matrix->scales == NULL ? 0 : matrix->scales_bytes));
     }
     return 0;
 }
@@ -64,8 +65,8 @@ host_weight_new(enum hearth_weight_role role, const struct hearth_matrix *matric
 {
     const size_t wanted = role == HEARTH_WEIGHT_EXPERT || role == HEARTH_WEIGHT_SHARED ? 3 : 1;
     if (n_matrices != wanted) {
-        return host_error(err, HEARTH_EINTERNAL, 0, "weight of role %d: %zu matrices wanted, %zu found", (int)role, wanted,
-                         n_matrices);
+        return host_error(err, HEARTH_EINTERNAL, 0, "weight of role %d: %zu matrices wanted, %zu found", (int)role,
+                          wanted, n_matrices);
     }
     struct hearth_weight *weight = calloc(1, sizeof *weight);
     if (weight == NULL) {

@@ -3,8 +3,8 @@
  *     z_k = (q . kv_k) * head_dim^-1/2,   M = max_k z_k (without the sink),   P_k = exp(z_k - M)
  *     o   = sum_k bf16(P_k) kv_k / (sum_k P_k + exp(sink - M)),   its last rope_dim elements rotated back
  *
- * Keys are values.  Order: window rows by age, oldest first, then entries ascending.  Two passes (all scores, then all sums)
- * instead of a running maximum, so that the result does not depend on blocks.  Exact numerics do not round P. */
+ * Keys are values.  Order: window rows by age, oldest first, then entries ascending.  Two passes (all scores, then all
+ * sums) instead of a running maximum, so that the result does not depend on blocks.  Exact numerics do not round P. */
 #include "backends/ref/ref.h"
 
 struct attention {
@@ -15,10 +15,10 @@ struct attention {
     const int32_t *indices; /* [n][top_k], or NULL */
     uint64_t row_bytes;
     uint64_t max_keys;
-    float *keys;      /* [threads][max_keys][head_dim]; of one token: [max_keys][head_dim] */
-    float *weights;   /* [threads][max_keys] */
-    double *sums;     /* [threads][head_dim] */
-    uint64_t n_keys;  /* of the only token, when threads share it */
+    float *keys;     /* [threads][max_keys][head_dim]; of one token: [max_keys][head_dim] */
+    float *weights;  /* [threads][max_keys] */
+    double *sums;    /* [threads][head_dim] */
+    uint64_t n_keys; /* of the only token, when threads share it */
     const struct hearth_op_attention *op;
 };
 
@@ -87,7 +87,8 @@ add_scaled(double *restrict sums, const float *restrict key, double weight, uint
 }
 
 static void
-attend_head(const struct attention *work, uint64_t t, uint32_t head, const float *keys, uint64_t n_keys, uint32_t thread)
+attend_head(const struct attention *work, uint64_t t, uint32_t head, const float *keys, uint64_t n_keys,
+            uint32_t thread)
 {
     const struct hearth_op_attention *op = work->op;
     const uint64_t at = (t * op->n_heads + head) * op->head_dim;
@@ -143,7 +144,8 @@ check_arguments(struct host_call *call, const struct hearth_op_attention *op)
     const bool has_entries = op->entries.buffer != NULL;
     ref_kv_check(call, op->kv_format, op->head_dim, op->rope_dim);
     return call->status == 0 && host_call_check(call, op->n > 0 && op->window > 0, "n and window: 1 or more wanted") &&
-           host_call_check(call, op->ring_slots >= (uint64_t)op->window - 1 + op->n, "ring_slots: at least window - 1 + n wanted") &&
+           host_call_check(call, op->ring_slots >= (uint64_t)op->window - 1 + op->n,
+                           "ring_slots: at least window - 1 + n wanted") &&
            host_call_check(call, op->position < UINT64_MAX - op->n, "position: too large") &&
            host_call_check(call, !has_entries || op->ratio > 0, "ratio: 1 or more wanted with entries") &&
            host_call_check(call, has_entries || op->indices.buffer == NULL, "indices given without entries");

@@ -1,17 +1,18 @@
 /* compress.c - the compressor: groups of `ratio` tokens become one entry (spec: decode step of the official model).
  *
- * The state holds the running group's values u and scores g (gates plus ape) as rows of c * width columns.  Without overlap
- * token p fills row p mod ratio.  With overlap there are two groups of rows: token p fills row ratio + p mod ratio, and when
- * its group is complete the rows move down to become the previous group.  An entry is, channel by channel,
+ * The state holds the running group's values u and scores g (gates plus ape) as rows of c * width columns.  Without
+ * overlap token p fills row p mod ratio.  With overlap there are two groups of rows: token p fills row ratio + p mod
+ * ratio, and when its group is complete the rows move down to become the previous group.  An entry is, channel by
+ * channel,
  *
  *     e[c] = sum_slots softmax_slots(score)[slot] * value[slot]
  *
- * where with overlap the previous group's slots read the FIRST half of the columns and the current group's the SECOND.  A new
- * session's scores are -infinity: slots before the first token weigh nothing.  Then e is rounded to bf16, normalised, rotated
- * at its group's first position and stored.
+ * where with overlap the previous group's slots read the FIRST half of the columns and the current group's the SECOND.
+ * A new session's scores are -infinity: slots before the first token weigh nothing.  Then e is rounded to bf16,
+ * normalised, rotated at its group's first position and stored.
  *
- * Channels do not meet before the norm, so the state machine runs per channel over all tokens of the command, and then the
- * entries are finished one by one: both steps cut into threads freely. */
+ * Channels do not meet before the norm, so the state machine runs per channel over all tokens of the command, and then
+ * the entries are finished one by one: both steps cut into threads freely. */
 #include "backends/ref/ref.h"
 
 struct compress {
@@ -19,11 +20,11 @@ struct compress {
     const float *values, *gates, *ape, *norm, *inv_freq;
     float *state_values, *state_scores; /* [c * ratio][c * width] */
     unsigned char *entries;
-    uint64_t columns;   /* c * width */
+    uint64_t columns; /* c * width */
     uint64_t row_bytes;
     uint64_t first_entry;
-    float *raw;         /* [entries of this command][width] */
-    float *rows;        /* [threads][width] */
+    float *raw;  /* [entries of this command][width] */
+    float *rows; /* [threads][width] */
     const struct hearth_op_compress *op;
 };
 
@@ -136,7 +137,8 @@ check_arguments(struct host_call *call, const struct hearth_op_compress *op)
         return false;
     }
     if (op->kind == HEARTH_ENTRY_INDEX && call->native && (op->width & (op->width - 1)) != 0) {
-        host_call_fail(call, HEARTH_EUNSUPPORTED, "width: a power of two wanted for the Hadamard rotation, %u found", op->width);
+        host_call_fail(call, HEARTH_EUNSUPPORTED, "width: a power of two wanted for the Hadamard rotation, %u found",
+                       op->width);
         return false;
     }
     return true;

@@ -1,5 +1,5 @@
-/* device.c - the reference backend's one device: this machine's memory and cores.  Work is done when submit returns, so every
- * event is one that has happened.
+/* device.c - the reference backend's one device: this machine's memory and cores.  Work is done when submit returns, so
+ * every event is one that has happened.
  *
  * Option `threads`: how many threads a device uses, 1 .. 1024; without it, one for each core the process may use. */
 #include <config.h>
@@ -101,17 +101,21 @@ ref_supports(const struct hearth_device *device, uint32_t op, uint32_t numerics)
 static int
 run_command(struct hearth_device *device, const struct hearth_command *command, struct hearth_error *err)
 {
-    struct host_call call = {.device = device, .scratch = &device->scratch, .backend = "ref", .native = command->numerics == HEARTH_NATIVE, .err = err};
+    struct host_call call = {.device = device,
+                             .scratch = &device->scratch,
+                             .backend = "ref",
+                             .native = command->numerics == HEARTH_NATIVE,
+                             .err = err};
     if (!ref_supports(device, command->op, command->numerics)) {
-        return host_error(err, HEARTH_EUNSUPPORTED, 0, "ref: operation %u in numerics %u is not known here", command->op,
-                         command->numerics);
+        return host_error(err, HEARTH_EUNSUPPORTED, 0, "ref: operation %u in numerics %u is not known here",
+                          command->op, command->numerics);
     }
     host_scratch_reset(&device->scratch);
     switch (command->op) {
-#define HEARTH_OP(NAME, name)                                                                                                \
-    case HEARTH_OP_##NAME:                                                                                                   \
-        call.op = #name;                                                                                                     \
-        ref_##name(&call, &command->args.name);                                                                              \
+#define HEARTH_OP(NAME, name)                                                                                          \
+    case HEARTH_OP_##NAME:                                                                                             \
+        call.op = #name;                                                                                               \
+        ref_##name(&call, &command->args.name);                                                                        \
         break;
 #include <hearth/ops.def>
 #undef HEARTH_OP

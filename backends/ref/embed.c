@@ -18,7 +18,7 @@ ref_embed(struct host_call *call, const struct hearth_op_embed *op)
         memcpy(&id, ids + t * sizeof id, sizeof id);
         if (id < 0 || (uint64_t)id >= table->rows) {
             host_call_fail(call, HEARTH_EINTERNAL, "ids[%u]: 0 .. %llu wanted, %d found", t,
-                          (unsigned long long)table->rows - 1, id);
+                           (unsigned long long)table->rows - 1, id);
             return;
         }
         float *first = streams + (uint64_t)t * op->n_streams * op->dim;

@@ -2,11 +2,12 @@
  *
  *     y = w2 (g sigmoid(g) * u * weight),   g = min(w1 x, limit),   u = clamp(w3 x, -limit, limit)
  *
- * Native numerics: the bits are part of the contract (docs/numerics.md).  x is quantised once; w1 x and w3 x are rounded to
- * bf16; the activation is f32, each step rounded; it is rounded to bf16, quantised, and goes through w2; y is bf16.
+ * Native numerics: the bits are part of the contract (docs/numerics.md).  x is quantised once; w1 x and w3 x are
+ * rounded to bf16; the activation is f32, each step rounded; it is rounded to bf16, quantised, and goes through w2; y
+ * is bf16.
  *
- * The work is cut by rows of the matrices, the same share of every expert for each thread, so that however the routes fall
- * the threads have equal work. */
+ * The work is cut by rows of the matrices, the same share of every expert for each thread, so that however the routes
+ * fall the threads have equal work. */
 #include "backends/ref/ref.h"
 
 /* Routes of one expert, and its three matrices. */
@@ -15,7 +16,7 @@ struct group {
     const uint32_t *tokens; /* [n] rows of x, or NULL: row i */
     const uint32_t *slots;  /* [n] rows of y, or NULL: row i */
     const float *weights;   /* [n], or NULL: no weight */
-    uint64_t first; /* its first row among the hidden rows */
+    uint64_t first;         /* its first row among the hidden rows */
     uint64_t n;
     uint32_t expert;
 };
@@ -24,14 +25,14 @@ struct ffn {
     bool native;
     const struct group *groups;
     uint64_t n_groups;
-    struct ref_input input;  /* x */
+    struct ref_input input;       /* x */
     struct ref_input inner_input; /* the activations */
-    float *gates, *ups;      /* [n_hidden][inner] */
-    uint32_t *hidden;        /* [n_hidden]: each its own index */
+    float *gates, *ups;           /* [n_hidden][inner] */
+    uint32_t *hidden;             /* [n_hidden]: each its own index */
     float *y;
     uint64_t dim, inner;
     float limit;
-    unsigned char *scratch;  /* [threads][scratch_bytes] */
+    unsigned char *scratch; /* [threads][scratch_bytes] */
     uint64_t scratch_bytes;
 };
 
@@ -122,7 +123,8 @@ take_matrices(struct host_call *call, const struct ffn *work, const struct heart
 
 /* n: rows of x; n_hidden: routes of all groups */
 static void
-run_groups(struct host_call *call, struct ffn *work, const float *x, uint64_t n, uint64_t n_hidden, const uint32_t forms[2])
+run_groups(struct host_call *call, struct ffn *work, const float *x, uint64_t n, uint64_t n_hidden,
+           const uint32_t forms[2])
 {
     struct ref_pool *pool = call->device->pool;
     const uint64_t widest = work->dim > work->inner ? work->dim : work->inner;
@@ -155,7 +157,7 @@ check_routes(struct host_call *call, const struct hearth_op_expert_ffn *op, cons
     for (uint32_t i = 0; i < op->n_routes; i++) {
         if (routes[i].token >= op->n || routes[i].slot >= op->n_slots || routes[i].expert >= op->n_experts) {
             host_call_fail(call, HEARTH_EINTERNAL, "routes[%u]: token %u of %u, slot %u of %u, expert %u of %u", i,
-                          routes[i].token, op->n, routes[i].slot, op->n_slots, routes[i].expert, op->n_experts);
+                           routes[i].token, op->n, routes[i].slot, op->n_slots, routes[i].expert, op->n_experts);
             return false;
         }
     }

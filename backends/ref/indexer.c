@@ -1,9 +1,10 @@
-/* indexer.c - the lightning indexer of ratio-4 layers: its queries, and the choice of the entries a query will attend to.
+/* indexer.c - the lightning indexer of ratio-4 layers: its queries, and the choice of the entries a query will attend
+ * to.
  *
  *     score[w] = sum_h relu(q_h . key_w) * a_h,   a_h = head_weights[h] * width^-1/2 * n_heads^-1/2
  *
- * In native numerics the dot products, a_h, the products with a_h and the score are each rounded to bf16, so ties are common;
- * the lower entry wins. */
+ * In native numerics the dot products, a_h, the products with a_h and the score are each rounded to bf16, so ties are
+ * common; the lower entry wins. */
 #include <stdlib.h>
 
 #include "backends/ref/ref.h"
@@ -48,12 +49,13 @@ ref_index_query(struct host_call *call, const struct hearth_op_index_query *op)
     work.inv_freq = host_vector(call, "inv_freq", op->inv_freq, op->rope_dim / 2);
     work.codes = host_scratch_take(call, n_threads, op->width);
     work.scales = host_scratch_take(call, n_threads, (op->width + HOST_INDEX_BLOCK - 1) / HOST_INDEX_BLOCK);
-    if (call->status < 0 ||
-        !host_call_check(call, op->rope_dim % 2 == 0 && op->rope_dim <= op->width, "rope_dim: even, at most width wanted")) {
+    if (call->status < 0 || !host_call_check(call, op->rope_dim % 2 == 0 && op->rope_dim <= op->width,
+                                             "rope_dim: even, at most width wanted")) {
         return;
     }
     if (call->native && (op->width & (op->width - 1)) != 0) {
-        host_call_fail(call, HEARTH_EUNSUPPORTED, "width: a power of two wanted for the Hadamard rotation, %u found", op->width);
+        host_call_fail(call, HEARTH_EUNSUPPORTED, "width: a power of two wanted for the Hadamard rotation, %u found",
+                       op->width);
         return;
     }
     ref_pool_run(call->device->pool, n_heads, (uint64_t)op->width * 20 + op->rope_dim * 40,
@@ -67,8 +69,8 @@ struct index_topk {
     int32_t *indices;
     uint64_t row_bytes;
     uint64_t max_entries;
-    float *scores;    /* [threads][max_entries]; of one token: [max_entries] */
-    float *key;       /* [threads][width] */
+    float *scores; /* [threads][max_entries]; of one token: [max_entries] */
+    float *key;    /* [threads][width] */
     const struct hearth_op_index_topk *op;
 };
 
@@ -108,7 +110,8 @@ score_key(const struct index_topk *work, uint64_t token, const float *key)
 }
 
 static void
-score_entries(const struct index_topk *work, uint64_t token, uint64_t begin, uint64_t end, uint32_t thread, float *scores)
+score_entries(const struct index_topk *work, uint64_t token, uint64_t begin, uint64_t end, uint32_t thread,
+              float *scores)
 {
     float *key = work->key + (uint64_t)thread * work->op->width;
     for (uint64_t w = begin; w < end; w++) {

@@ -12,7 +12,8 @@ ref_kv_check(struct host_call *call, uint32_t format, uint32_t head_dim, uint32_
     } else if (format == HEARTH_KV_PACKED && !call->native) {
         host_call_fail(call, HEARTH_EINTERNAL, "kv_format: packed rows hold native numerics only");
     } else if (rope_dim % 2 != 0 || rope_dim > head_dim || head_dim > MAX_ROW) {
-        host_call_fail(call, HEARTH_EINTERNAL, "rows of %u elements, %u of them rotated: impossible", head_dim, rope_dim);
+        host_call_fail(call, HEARTH_EINTERNAL, "rows of %u elements, %u of them rotated: impossible", head_dim,
+                       rope_dim);
     }
 }
 

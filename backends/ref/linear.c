@@ -1,7 +1,8 @@
 /* linear.c - y = x W^T.
  *
- * Native, E4M3 weight: x is quantised in blocks of 128; acc += P(block) * (s_x s_w), blocks ascending, in f32.  Native, E2M1X2
- * weight: as a routed expert sums, in pieces of 512.  Every other weight, and exact numerics: double inside, rounded once. */
+ * Native, E4M3 weight: x is quantised in blocks of 128; acc += P(block) * (s_x s_w), blocks ascending, in f32.  Native,
+ * E2M1X2 weight: as a routed expert sums, in pieces of 512.  Every other weight, and exact numerics: double inside,
+ * rounded once. */
 #include "backends/ref/ref.h"
 
 /* Elements per partial sum: an e4m3 linear has one partial sum. */

@@ -1,8 +1,8 @@
-/* mhc.c - manifold-constrained hyper-connections: S residual streams collapse to one input for a sublayer (pre), its output
- * returns to all of them (post), and the last collapse before the head (head).
+/* mhc.c - manifold-constrained hyper-connections: S residual streams collapse to one input for a sublayer (pre), its
+ * output returns to all of them (post), and the last collapse before the head (head).
  *
- * X is a token's S streams one after the other, D each.  m = (fn X) * rsqrt(mean(X^2) + norm_eps), the factor after the dot
- * product.  Per token (model.py hc_pre, hc_split_sinkhorn, hc_post, hc_head):
+ * X is a token's S streams one after the other, D each.  m = (fn X) * rsqrt(mean(X^2) + norm_eps), the factor after the
+ * dot product.  Per token (model.py hc_pre, hc_split_sinkhorn, hc_post, hc_head):
  *
  *     pre[s]     = sigmoid(m[s] * scale[0] + base[s]) + hc_eps
  *     post[s]    = 2 sigmoid(m[S + s] * scale[1] + base[S + s])
@@ -133,8 +133,8 @@ collapse(struct host_call *call, struct collapse *work, const struct host_matrix
     if (call->status < 0) {
         return;
     }
-    ref_product_run(
-        call, &(struct ref_product){.weight = fn, .input = &input, .n_tokens = n, .y = work->dots, .y_stride = work->n_mix});
+    ref_product_run(call, &(struct ref_product){
+                              .weight = fn, .input = &input, .n_tokens = n, .y = work->dots, .y_stride = work->n_mix});
     if (call->status < 0) {
         return;
     }
@@ -246,6 +246,7 @@ ref_mhc_post(struct host_call *call, const struct hearth_op_mhc_post *op)
         .sums = host_scratch_take(call, ref_pool_threads(call->device->pool), op->n_streams * sizeof(double)),
     };
     if (call->status == 0) {
-        ref_pool_run(call->device->pool, op->n, n_values * (op->n_streams + 1), (struct ref_work){expand_tokens, &work});
+        ref_pool_run(call->device->pool, op->n, n_values * (op->n_streams + 1),
+                     (struct ref_work){expand_tokens, &work});
     }
 }

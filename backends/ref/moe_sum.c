@@ -1,8 +1,8 @@
 /* moe_sum.c - a token's expert outputs and its shared output become one.
  *
- * y = 0; then + part, by ascending expert (routes of one expert in their own order); then + shared; native: each addition in
- * f32, the result rounded to bf16.  The order does not depend on which device finished first: the bits are part of the
- * contract.  Exact numerics add in double. */
+ * y = 0; then + part, by ascending expert (routes of one expert in their own order); then + shared; native: each
+ * addition in f32, the result rounded to bf16.  The order does not depend on which device finished first: the bits are
+ * part of the contract.  Exact numerics add in double. */
 #include "backends/ref/ref.h"
 
 struct moe_sum {
@@ -66,10 +66,11 @@ ref_moe_sum(struct host_call *call, const struct hearth_op_moe_sum *op)
     }
     for (uint64_t i = 0; i < n_routes; i++) {
         if (work.routes[i].slot >= n_routes) {
-            host_call_fail(call, HEARTH_EINTERNAL, "routes[%llu]: slot %u of %llu", (unsigned long long)i, work.routes[i].slot,
-                          (unsigned long long)n_routes);
+            host_call_fail(call, HEARTH_EINTERNAL, "routes[%llu]: slot %u of %llu", (unsigned long long)i,
+                           work.routes[i].slot, (unsigned long long)n_routes);
             return;
         }
     }
-    ref_pool_run(call->device->pool, op->n, (uint64_t)op->dim * (op->top_k + 1) * 2, (struct ref_work){sum_tokens, &work});
+    ref_pool_run(call->device->pool, op->n, (uint64_t)op->dim * (op->top_k + 1) * 2,
+                 (struct ref_work){sum_tokens, &work});
 }

@@ -1,7 +1,7 @@
 /* output_groups.c - the first half of the output projection: each group of heads has its own matrix (wo_a).
  *
- * The activations are not quantised, whatever the weight's type: an e4m3 weight times its scale is exact in bf16, which is how
- * the reference model holds it.  Sums in double, rounded once. */
+ * The activations are not quantised, whatever the weight's type: an e4m3 weight times its scale is exact in bf16, which
+ * is how the reference model holds it.  Sums in double, rounded once. */
 #include "backends/ref/ref.h"
 
 void

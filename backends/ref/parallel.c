@@ -1,7 +1,7 @@
 /* parallel.c - the threads of one device: a static cut of the work, and sleep in between.
  *
- * Which thread computes an item is a function of the item's index and the number of threads; how it is computed is not a
- * function of either.  Idle threads sleep on a condition variable: the device may share its cores with others. */
+ * Which thread computes an item is a function of the item's index and the number of threads; how it is computed is not
+ * a function of either.  Idle threads sleep on a condition variable: the device may share its cores with others. */
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -111,7 +111,7 @@ ref_pool_new(uint32_t n_threads, struct ref_pool **ret_pool, struct hearth_error
         code = pthread_create(&worker->thread, NULL, worker_main, worker);
         if (code != 0) {
             status = host_error(err, HEARTH_EMEMORY, code, "ref: thread %u of %u could not be made (error %d)",
-                               n_started + 2, n_threads, code);
+                                n_started + 2, n_threads, code);
             goto fail_workers;
         }
     }
@@ -152,6 +152,9 @@ ref_pool_threads(const struct ref_pool *pool)
 void
 ref_pool_run(struct ref_pool *pool, uint64_t n_items, uint64_t cost, struct ref_work work)
 {
+    if (n_items == 0) { /* then what the work points at may be missing */
+        return;
+    }
     const bool small = n_items < 2 || cost < MIN_PARALLEL_COST / n_items;
     if (pool->n_threads == 1 || small) {
         work.run(work.context, 0, n_items, 0);

@@ -1,8 +1,8 @@
 /* product.c - y = x W^T, for weights of every type: the inner loops of linear, the experts, the router and mHC.
  *
- * Quantised form (docs/numerics.md).  An e4m3 value is whole + fraction / 512 with integers |whole| <= 448, |fraction| <= 511,
- * and an e2m1 value is an integer of halves, |half| <= 12; so the sum over a block is a few dot products of 16-bit integers,
- * exact in 32 bits:
+ * Quantised form (docs/numerics.md).  An e4m3 value is whole + fraction / 512 with integers |whole| <= 448, |fraction|
+ * <= 511, and an e2m1 value is an integer of halves, |half| <= 12; so the sum over a block is a few dot products of
+ * 16-bit integers, exact in 32 bits:
  *
  *     e2m1, 32 elements:   |sum of whole * half| <= 32 * 448 * 12 < 2^18;  in units of 2^-10 the block's sum is
  *                          whole sum * 512 + fraction sum, at most 32 * 448 * 512 * 12 < 2^27.
@@ -11,8 +11,8 @@
  *
  * The sum is rounded once to f32 and multiplied by the block's scale, a power of two: no second rounding.
  *
- * Speed: the figures stand beside docs/numerics.md.
- * per command by a table and then meets every token; rows go in tiles so that a token's activations are read from cache. */
+ * A weight is decoded once per command by a table and then meets every token; rows go in tiles so that a token's
+ * activations are read from cache.  docs/numerics.md has the figures. */
 #include <string.h>
 
 #include "backends/ref/ref.h"
@@ -65,7 +65,8 @@ prepare_rows(void *context, uint64_t begin, uint64_t end, uint32_t thread)
             prepare_quantised(prepare, t, thread);
         }
         for (uint64_t i = 0; prepare->exact != NULL && i < prepare->n_padded; i++) {
-            prepare->exact[t * prepare->n_padded + i] = i < prepare->n_in ? (double)prepare->x[t * prepare->n_in + i] : 0.0;
+            prepare->exact[t * prepare->n_padded + i] =
+                i < prepare->n_in ? (double)prepare->x[t * prepare->n_in + i] : 0.0;
         }
     }
 }
@@ -192,7 +193,8 @@ sum_e2m1(const struct ref_input *input, uint64_t token, const int16_t *w, const 
 
 /* n codes, then zeros up to n_padded */
 static void
-decode_e4m3(const unsigned char *codes, uint64_t n, uint64_t n_padded, int16_t *restrict wholes, int16_t *restrict fractions)
+decode_e4m3(const unsigned char *codes, uint64_t n, uint64_t n_padded, int16_t *restrict wholes,
+            int16_t *restrict fractions)
 {
     for (uint64_t k = 0; k < n; k++) {
         wholes[k] = host_e4m3_wholes[codes[k]];
@@ -246,8 +248,8 @@ rows_e4m3(const struct ref_product *product, uint64_t begin, uint64_t end, int16
             for (uint64_t r = 0; r < n_rows; r++) {
                 const unsigned char *scales = weight->scales + (tile + r) / HOST_ACT_BLOCK * n_blocks;
                 store(product, i, tile + r,
-                      sum_e4m3(input, token_of(product, i), wholes + r * input->n_padded, fractions + r * input->n_padded,
-                               scales, product->chunk));
+                      sum_e4m3(input, token_of(product, i), wholes + r * input->n_padded,
+                               fractions + r * input->n_padded, scales, product->chunk));
             }
         }
     }
@@ -333,7 +335,8 @@ static void
 run_rows(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 {
     const struct product_run *run = context;
-    ref_product_rows(run->product, run->first_row + begin, run->first_row + end, run->scratch + thread * run->scratch_bytes);
+    ref_product_rows(run->product, run->first_row + begin, run->first_row + end,
+                     run->scratch + thread * run->scratch_bytes);
 }
 
 void

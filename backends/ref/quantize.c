@@ -1,8 +1,8 @@
 /* quantize.c - activation quantisation and the Hadamard rotation.
  *
  * A block's scale is the smallest power of two s with max|x| / s within the format, found by one f32 product with the
- * reciprocal of the format's maximum (kernel.py act_quant, fp4_act_quant).  A block that holds a NaN or an infinity gets the
- * scale code HEARTH_E8M0_NAN: everything computed from it is NaN. */
+ * reciprocal of the format's maximum (kernel.py act_quant, fp4_act_quant).  A block that holds a NaN or an infinity
+ * gets the scale code HEARTH_E8M0_NAN: everything computed from it is NaN. */
 #include "backends/ref/ref.h"
 
 /* kernel.py: the floor of max|x|; for e2m1 6 * 2^-126 */
@@ -58,7 +58,8 @@ ref_fp4_quant(const float *x, uint64_t n, uint8_t *codes, uint8_t *scales)
     }
 }
 
-/* y_i = width^-1/2 * sum_j (-1)^popcount(i & j) x_j, by the fast transform: log2(width) rounds of sums and differences. */
+/* y_i = width^-1/2 * sum_j (-1)^popcount(i & j) x_j, by the fast transform: log2(width) rounds of sums and differences.
+ */
 void
 ref_hadamard(float *x, uint32_t width)
 {

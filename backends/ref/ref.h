@@ -1,9 +1,9 @@
-/* ref.h - what the files of the reference backend share: a device and its memory, checked access to a command's arguments,
- * threads, and one declaration for each operation.
+/* ref.h - what the files of the reference backend share: a device and its memory, checked access to a command's
+ * arguments, threads, and one declaration for each operation.
  *
- * Each operation is one function, ref_<op>, that first fetches every argument through the checked calls below (the first
- * failure sticks to the call) and then computes.  An output element is computed by one thread, in one order, from its own
- * token alone: the bits depend neither on the number of threads nor on how a prompt is cut into commands. */
+ * Each operation is one function, ref_<op>, that first fetches every argument through the checked calls below (the
+ * first failure sticks to the call) and then computes.  An output element is computed by one thread, in one order, from
+ * its own token alone: the bits depend neither on the number of threads nor on how a prompt is cut into commands. */
 #ifndef BACKENDS_REF_REF_H
 #define BACKENDS_REF_REF_H
 
@@ -27,8 +27,8 @@ struct ref_work {
 int ref_pool_new(uint32_t n_threads, struct ref_pool **ret_pool, struct hearth_error *err);
 void ref_pool_free(struct ref_pool *pool); /* joins the threads; NULL allowed */
 uint32_t ref_pool_threads(const struct ref_pool *pool);
-/* Cuts n_items into contiguous shares, one a thread, and returns when all are done.  cost: multiplications an item is worth;
- * what is not worth waking a thread for runs in the caller. */
+/* Cuts n_items into contiguous shares, one a thread, and returns when all are done.  cost: multiplications an item is
+ * worth; what is not worth waking a thread for runs in the caller. */
 void ref_pool_run(struct ref_pool *pool, uint64_t n_items, uint64_t cost, struct ref_work work);
 
 /* quantize.c */
@@ -90,7 +90,8 @@ void ref_normalise(bool native, const float *x, const float *norm, uint64_t n, f
 /* x: [rope_dim], the part to rotate; direction 1, or -1 to rotate back */
 void ref_rotate(bool native, float *x, uint32_t rope_dim, const float *inv_freq, uint64_t position, int direction);
 /* row: [head_dim] f32; native numerics quantise it here; bytes: hearth_kv_row_bytes */
-void ref_kv_store(const float *row, uint32_t format, bool native, uint32_t head_dim, uint32_t rope_dim, unsigned char *bytes);
+void ref_kv_store(const float *row, uint32_t format, bool native, uint32_t head_dim, uint32_t rope_dim,
+                  unsigned char *bytes);
 void ref_kv_load(const unsigned char *bytes, uint32_t format, uint32_t head_dim, uint32_t rope_dim, float *row);
 void ref_index_store(const float *key, uint32_t format, bool native, uint32_t width, unsigned char *bytes);
 void ref_index_load(const unsigned char *bytes, uint32_t format, uint32_t width, float *key);
@@ -113,6 +114,7 @@ int ref_weight_create(struct hearth_device *device, enum hearth_weight_role role
 void ref_weight_free(struct hearth_device *device, struct hearth_weight *weight);
 bool ref_supports(const struct hearth_device *device, uint32_t op, uint32_t numerics);
 int ref_submit(struct hearth_device *device, const struct hearth_command *commands, size_t n_commands,
-               struct hearth_event *const *waits, size_t n_waits, struct hearth_event **ret_event, struct hearth_error *err);
+               struct hearth_event *const *waits, size_t n_waits, struct hearth_event **ret_event,
+               struct hearth_error *err);
 
 #endif

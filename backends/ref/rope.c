@@ -1,7 +1,8 @@
 /* rope.c - rotary embedding, and the query path that ends in it.
  *
- * Neighbouring elements are pairs; pair i turns by the angle (float)position * inv_freq[i], one f32 product.  Cosine and sine
- * of that f32 are taken in double and rounded to f32: at a million tokens the angle's own rounding is what counts. */
+ * Neighbouring elements are pairs; pair i turns by the angle (float)position * inv_freq[i], one f32 product.  Cosine
+ * and sine of that f32 are taken in double and rounded to f32: at a million tokens the angle's own rounding is what
+ * counts. */
 #include "backends/ref/ref.h"
 
 void
@@ -67,8 +68,8 @@ ref_query_rope(struct host_call *call, const struct hearth_op_query_rope *op)
     const uint64_t n_heads = (uint64_t)op->n * op->n_heads;
     work.q = host_view_f32(call, "q", op->q, n_heads, op->head_dim);
     work.inv_freq = host_vector(call, "inv_freq", op->inv_freq, op->rope_dim / 2);
-    if (call->status < 0 ||
-        !host_call_check(call, op->rope_dim % 2 == 0 && op->rope_dim <= op->head_dim, "rope_dim: even, at most head_dim wanted")) {
+    if (call->status < 0 || !host_call_check(call, op->rope_dim % 2 == 0 && op->rope_dim <= op->head_dim,
+                                             "rope_dim: even, at most head_dim wanted")) {
         return;
     }
     ref_pool_run(call->device->pool, n_heads, (uint64_t)op->head_dim * 4 + op->rope_dim * 40,

@@ -2,9 +2,9 @@
  *
  *     a_e = sqrt(softplus(x . gate_e))
  *
- * Layers with a bias choose the top_k largest a_e + bias_e, ties towards the lower e, and list them by ascending e; hash layers
- * take their experts from a table by token id, in its order.  The weights come from a alone: a_e / sum of the chosen a *
- * route_scale. */
+ * Layers with a bias choose the top_k largest a_e + bias_e, ties towards the lower e, and list them by ascending e;
+ * hash layers take their experts from a table by token id, in its order.  The weights come from a alone: a_e / sum of
+ * the chosen a * route_scale. */
 #include "backends/ref/ref.h"
 
 struct router {
@@ -13,7 +13,7 @@ struct router {
     const unsigned char *ids;
     const struct host_matrix *table; /* or NULL */
     struct hearth_route *routes;
-    float *affinities; /* [threads][n_experts] */
+    float *affinities;     /* [threads][n_experts] */
     unsigned char *chosen; /* [threads][n_experts] */
     const struct hearth_op_router *op;
 };
@@ -114,14 +114,14 @@ check_table(struct host_call *call, struct router *work)
         memcpy(&id, work->ids + t * sizeof id, sizeof id);
         if (id < 0 || (uint64_t)id >= work->table->rows) {
             host_call_fail(call, HEARTH_EINTERNAL, "ids[%u]: 0 .. %llu wanted, %d found", t,
-                          (unsigned long long)work->table->rows - 1, id);
+                           (unsigned long long)work->table->rows - 1, id);
             return;
         }
         for (uint32_t k = 0; k < op->top_k; k++) {
             const int64_t expert = table_at(work->table, (uint64_t)id * op->top_k + k);
             if (expert < 0 || expert >= (int64_t)op->n_experts) {
-                host_call_fail(call, HEARTH_EFORMAT, "hash table: row %d names expert %lld of %u", id, (long long)expert,
-                              op->n_experts);
+                host_call_fail(call, HEARTH_EFORMAT, "hash table: row %d names expert %lld of %u", id,
+                               (long long)expert, op->n_experts);
                 return;
             }
         }
@@ -142,7 +142,8 @@ ref_router(struct host_call *call, const struct hearth_op_router *op)
         check_table(call, &work);
     }
     float *logits = host_scratch_take(call, (uint64_t)op->n * op->n_experts, sizeof *logits);
-    work.affinities = host_scratch_take(call, (uint64_t)ref_pool_threads(pool) * op->n_experts, sizeof *work.affinities);
+    work.affinities =
+        host_scratch_take(call, (uint64_t)ref_pool_threads(pool) * op->n_experts, sizeof *work.affinities);
     work.chosen = host_scratch_take(call, (uint64_t)ref_pool_threads(pool) * op->n_experts, 1);
     if (call->status < 0 || !host_call_check(call, op->top_k <= op->n_experts, "top_k: at most n_experts wanted") ||
         !host_call_check(call, (uint64_t)op->n * op->top_k <= UINT32_MAX, "n * top_k: within 32 bits wanted")) {
@@ -153,8 +154,9 @@ ref_router(struct host_call *call, const struct hearth_op_router *op)
     if (call->status < 0) {
         return;
     }
-    ref_product_run(call, &(struct ref_product){
-                              .weight = gate, .input = &input, .n_tokens = op->n, .y = logits, .y_stride = op->n_experts});
+    ref_product_run(call,
+                    &(struct ref_product){
+                        .weight = gate, .input = &input, .n_tokens = op->n, .y = logits, .y_stride = op->n_experts});
     if (call->status < 0) {
         return;
     }

@@ -191,8 +191,8 @@ json_get_double(const char *name, struct json_object *object, const char *key, d
     const bool is_number = json_object_is_type(value, json_type_double) || json_object_is_type(value, json_type_int);
     const double number = is_number ? json_object_get_double(value) : 0;
     if (!is_number || !(number >= min && number <= max)) {
-        return error_set(err, HEARTH_EFORMAT, "%s: field %s: a number in [%g, %g] wanted, %s found", name, key, min, max,
-                         value ? json_excerpt(value, excerpt) : "nothing");
+        return error_set(err, HEARTH_EFORMAT, "%s: field %s: a number in [%g, %g] wanted, %s found", name, key, min,
+                         max, value ? json_excerpt(value, excerpt) : "nothing");
     }
     *ret_value = number;
     return HEARTH_OK;

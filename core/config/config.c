@@ -1,4 +1,5 @@
-/* config.c - a configuration: defaults, then file, environment and explicit settings over them.  The one place of getenv. */
+/* config.c - a configuration: defaults, then file, environment and explicit settings over them.  The one place of
+ * getenv. */
 #include <config.h>
 
 #include "core/config/schema.h"
@@ -14,7 +15,7 @@
 #include "core/base/error.h"
 #include "core/base/text.h"
 
-/* ---- values ---------------------------------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 /* The multiplier of a suffix of a COUNT or BYTES value; 0 if it is none. */
 static double
@@ -127,7 +128,7 @@ value_refuse(const struct config_key *key, const char *text, const char *where, 
     return error_set(err, HEARTH_ECONFIG, "%s: %s: %s wanted, \"%.60s\" found", where, key->name, wanted, text);
 }
 
-/* ---- entries --------------------------------------------------------------------------------------------------------------- */
+/* ---- entries ----------------------------------------------------------------------------------------------------- */
 
 static void
 entry_done(struct config_entry *entry)
@@ -159,11 +160,17 @@ config_entry_set(struct hearth_config *config, const struct config_key *key, con
                  const char *origin, enum config_rank rank, struct hearth_error *err)
 {
     struct config_entry *entry = &config->entries[key - config_keys];
+    char plain[32];
+    double number;
     if (!value_is_valid(key, text)) {
         return value_refuse(key, text, where, err);
     }
     if (entry->rank > rank) {
         return HEARTH_OK;
+    }
+    if ((key->type == CONFIG_COUNT || key->type == CONFIG_BYTES) && number_parse(key, text, &number)) {
+        snprintf(plain, sizeof plain, "%.0f", number);
+        text = plain;
     }
     return entry_replace(entry, text, origin, rank, err);
 }
@@ -264,7 +271,7 @@ config_refresh(struct hearth_config *config, struct hearth_error *err)
     return HEARTH_OK;
 }
 
-/* ---- life -------------------------------------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 /* Where the bundled model is: installed, or in the folder one stands in. */
 static const char *
@@ -381,7 +388,7 @@ hearth_config_free(struct hearth_config *config)
     free(config);
 }
 
-/* ---- changes and questions ----------------------------------------------------------------------------------------------------- */
+/* ---- changes and questions --------------------------------------------------------------------------------------- */
 
 /* A list given as "a,b" or "[a, b]" becomes one item a line. */
 static void
@@ -470,6 +477,13 @@ config_values(const struct hearth_config *config)
     return &config->values;
 }
 
+bool
+config_is_default(const struct hearth_config *config, const char *key)
+{
+    const struct config_key *known = config_key_find(key);
+    return known && config->entries[known - config_keys].rank == CONFIG_RANK_DEFAULT;
+}
+
 const char *
 config_plugin_option(const struct hearth_config *config, const char *plugin, const char *key)
 {
@@ -481,7 +495,7 @@ config_plugin_option(const struct hearth_config *config, const char *plugin, con
     return NULL;
 }
 
-/* ---- files --------------------------------------------------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
 #define CONFIG_MAX_FILE_BYTES (1u << 20)
 

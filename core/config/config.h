@@ -68,6 +68,8 @@ struct config_values {
 };
 
 const struct config_values *config_values(const struct hearth_config *config);
+/* Whether nobody set the key: neither file, environment nor command line. */
+bool config_is_default(const struct hearth_config *config, const char *key);
 /* plugins.options.<plugin>.<key>, or NULL.  Borrowed. */
 const char *config_plugin_option(const struct hearth_config *config, const char *plugin, const char *key);
 

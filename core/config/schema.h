@@ -57,8 +57,8 @@ const struct config_key *config_key_find(const char *name);
 /* The known key or section nearest to name; NULL when none is near. */
 const char *config_key_nearest(const char *name);
 
-/* Checks text as a value of key and stores it unless a higher rank is there.  where ("FILE:LINE:COLUMN" or the origin) opens
- * the error line. */
+/* Checks text as a value of key and stores it unless a higher rank is there.  where ("FILE:LINE:COLUMN" or the origin)
+ * opens the error line. */
 int config_entry_set(struct hearth_config *config, const struct config_key *key, const char *text, const char *where,
                      const char *origin, enum config_rank rank, struct hearth_error *err);
 int config_option_set(struct hearth_config *config, const char *plugin, const char *option, const char *text,

@@ -20,7 +20,8 @@ struct reader {
 static const char *
 place_of(const struct reader *reader, const yaml_node_t *node, char place[PLACE_BYTES])
 {
-    snprintf(place, PLACE_BYTES, "%.250s:%zu:%zu", reader->name, node->start_mark.line + 1, node->start_mark.column + 1);
+    snprintf(place, PLACE_BYTES, "%.250s:%zu:%zu", reader->name, node->start_mark.line + 1,
+             node->start_mark.column + 1);
     return place;
 }
 
@@ -56,7 +57,8 @@ scalar_is_null(const yaml_node_t *node)
 }
 
 static int
-key_is_repeated(const struct reader *reader, yaml_node_t *mapping, const yaml_node_pair_t *pair, struct hearth_error *err)
+key_is_repeated(const struct reader *reader, yaml_node_t *mapping, const yaml_node_pair_t *pair,
+                struct hearth_error *err)
 {
     char place[PLACE_BYTES];
     yaml_document_t *document = (yaml_document_t *)&reader->document;

@@ -51,8 +51,8 @@ struct hearth_session {
 int rooms_open(struct rooms *rooms, const struct hearth_config *config, unsigned flags, bool measure,
                struct hearth_error *err);
 void rooms_close(struct rooms *rooms);
-/* One measured figure for the host's memory; 0 if it could not be measured. */
-double rooms_host_bandwidth(const struct topology_facts *facts);
+/* What the configured number of threads reads from the host's memory; 0 if it could not be measured. */
+double rooms_host_bandwidth(const struct hearth_config *config, const struct topology_facts *facts);
 
 /* feed.c */
 void engine_step_init(const struct hearth_engine *engine, uint64_t position, uint32_t n_tokens,

@@ -4,16 +4,31 @@
 #include <string.h>
 #include <time.h>
 
-#include <hearth/engine.h>
-
 #include "core/base/error.h"
-#include "core/config/config.h"
+#include "core/engine/engine_internal.h"
+
+/* What the checkpoint recommends, where the configuration is silent. */
+static void
+sampling_take_models(const struct model_generation *model, const struct hearth_config *config,
+                     struct hearth_sampling *sampling)
+{
+    if (model->has_temperature && config_is_default(config, "sampling.temperature")) {
+        sampling->temperature = model->temperature;
+    }
+    if (model->has_top_p && config_is_default(config, "sampling.top_p")) {
+        sampling->top_p = model->top_p;
+    }
+    if (model->has_top_k && config_is_default(config, "sampling.top_k")) {
+        sampling->top_k = model->top_k;
+    }
+}
 
 int
-hearth_sampling_from_config(const struct hearth_config *config, struct hearth_sampling *ret_sampling,
-                            struct hearth_error *err)
+hearth_sampling_for(const struct hearth_engine *engine, const struct hearth_config *config,
+                    struct hearth_sampling *ret_sampling, struct hearth_error *err)
 {
     struct hearth_sampling sampling = config_values(config)->sampling;
+    sampling_take_models(model_generation(engine->rooms.model), config, &sampling);
     if (sampling.seed == 0) { /* "from the clock": the caller sees which, and can ask for it again */
         struct timespec now;
         if (clock_gettime(CLOCK_REALTIME, &now) != 0) {

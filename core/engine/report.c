@@ -154,7 +154,7 @@ hearth_devices(const struct hearth_config *config, bool measure, char **ret_json
     }
     if (status == HEARTH_OK) {
         const struct topology_facts *facts = topology_facts(topology);
-        const double bandwidth = measure ? rooms_host_bandwidth(facts) : 0;
+        const double bandwidth = measure ? rooms_host_bandwidth(config, facts) : 0;
         struct json_object *report = json_object_new_object();
         struct json_object *array = json_object_new_array();
         size_t n = 0;

@@ -22,11 +22,13 @@ is_host_device(const struct plugin_device *device)
 }
 
 double
-rooms_host_bandwidth(const struct topology_facts *facts)
+rooms_host_bandwidth(const struct hearth_config *config, const struct topology_facts *facts)
 {
+    const uint64_t wanted = config_values(config)->cpu.threads;
+    const uint32_t n_threads = wanted > 0 ? (uint32_t)wanted : facts->n_threads_allowed;
     double bytes_per_second = 0;
     struct hearth_error reason = {0};
-    if (topology_read_bandwidth(facts->n_threads_allowed, &bytes_per_second, &reason) < 0) {
+    if (topology_read_bandwidth(n_threads, &bytes_per_second, &reason) < 0) {
         log_line(HEARTH_LOG_WARNING, "memory bandwidth is unknown: %s", reason.text);
         return 0;
     }
@@ -110,7 +112,7 @@ open_plan(struct rooms *rooms, bool measure, struct hearth_error *err)
 {
     const struct config_values *values = config_values(rooms->config);
     const double host_bandwidth =
-        measure ? rooms_host_bandwidth(topology_facts(rooms->topology)) : 0;
+        measure ? rooms_host_bandwidth(rooms->config, topology_facts(rooms->topology)) : 0;
     struct plugin_device *home = NULL;
     int status = plugin_set_choose(rooms->plugins, &values->device, &home, err);
     if (status == HEARTH_OK) {

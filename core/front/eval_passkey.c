@@ -15,6 +15,7 @@
 
 #define PASSKEY_DEPTHS 10
 #define PASSKEY_ANSWER_TOKENS 16 /* " 123456" and a line feed take fewer with any tokenizer */
+#define PASSKEY_QUERY_TOKENS 8   /* about what a query feeds; for the progress only */
 #define PASSKEY_MAX_WORD_BYTES (UINT64_C(1) << 20)
 
 struct passkey_values {
@@ -210,6 +211,7 @@ passkey_ask_all(struct passkey *passkey, const struct hearth_session *read,
             return error_set(err, HEARTH_EINTERRUPTED, "interrupted");
         }
         status = passkey_ask(passkey, read, &record, cut, &right, err);
+        passkey->n_fed += PASSKEY_QUERY_TOKENS;
         if (status == HEARTH_OK) {
             status = passkey_count(passkey, context, &record, right, trial, result, err);
         }
@@ -256,8 +258,11 @@ passkey_run_all(struct passkey *passkey, struct passkey_result *results, struct 
     const struct args_list *contexts = &passkey->wanted->contexts;
     uint64_t total = 0;
     int status = HEARTH_OK;
+    const uint64_t n_queries = passkey->wanted->queries < passkey->wanted->records
+                                   ? passkey->wanted->queries
+                                   : passkey->wanted->records;
     for (size_t i = 0; i < contexts->n; i++) {
-        total += contexts->values[i] * passkey->wanted->trials;
+        total += (contexts->values[i] + n_queries * PASSKEY_QUERY_TOKENS) * passkey->wanted->trials;
     }
     text_add(&passkey->csv, "context,trial,key,value,token,depth,right\n");
     progress_task(&passkey->front->progress, "passkey", total, "tokens");

@@ -22,18 +22,15 @@ generator_open(struct front *front, struct generator *ret_generator, struct hear
 {
     struct generator made = {.front = front};
     const double start = clock_seconds();
-    int status = hearth_sampling_from_config(front->config, &made.sampling, err);
-    if (status < 0) {
-        return status;
-    }
     const char *most = hearth_config_get(front->config, "generate.max_tokens");
     made.max_tokens = most ? strtoull(most, NULL, 10) : 0;
-    status = front_engine_open(front, &made.engine, &made.facts, err);
+    int status = front_engine_open(front, &made.engine, &made.facts, err);
     if (status < 0) {
         return status;
     }
     made.load_seconds = clock_seconds() - start;
-    status = hearth_sampler_new(&made.sampling, &made.sampler, err);
+    status = hearth_sampling_for(made.engine, front->config, &made.sampling, err);
+    status = status < 0 ? status : hearth_sampler_new(&made.sampling, &made.sampler, err);
     if (status < 0) {
         goto fail_sampler;
     }

@@ -1,6 +1,6 @@
 /* passkey.c - see passkey.h.  Pieces are encoded one by one and joined; that equals the encoding of
- * the joined text because a piece ends with a line feed and the next one begins with a character
- * that is no white space: V4's pre-tokenisation always cuts there. */
+ * the joined text because each ends with a line feed and none begins with a blank line: V4's
+ * pre-tokenisation always cuts there. */
 #include "core/front/passkey.h"
 
 #include <inttypes.h>
@@ -13,12 +13,10 @@
 /* Used when the model folder brings no passkey-words.txt. */
 static const char passkey_builtin_words[] =
     "amber anchor apple arrow autumn badge banner barrel basket beacon birch blossom bridge bronze "
-    "candle canyon castle cedar "
-    "circle clover cobalt compass copper coral crystal dagger desert dragon eagle ember falcon "
-    "feather forest fountain garden "
-    "garnet glacier granite hammer harbor harvest hazel heron hollow island ivory jasmine jungle "
-    "kettle ladder lantern laurel "
-    "lemon lily lotus maple marble meadow mirror";
+    "candle canyon castle cedar circle clover cobalt compass copper coral crystal dagger "
+    "desert dragon eagle ember falcon feather forest fountain garden garnet glacier granite "
+    "hammer harbor harvest hazel heron hollow island ivory jasmine jungle kettle ladder "
+    "lantern laurel lemon lily lotus maple marble meadow mirror";
 
 uint64_t
 passkey_random(uint64_t *state, uint64_t n)
@@ -75,13 +73,17 @@ source_read_words(struct passkey_source *source, const char *bytes, size_t lengt
                                 : error_set(err, HEARTH_EFORMAT, "at least 2 passkey words wanted");
 }
 
-/* The end of the piece that begins at `from`: after a line feed that is followed by no white space.
- */
+/* The end of the piece that begins at `from`: after a line feed that no blank line follows. */
 static size_t
 line_end(const char *bytes, size_t length, size_t from)
 {
     for (size_t i = from; i + 1 < length; i++) {
-        if (bytes[i] == '\n' && !is_space(bytes[i + 1])) {
+        size_t next = i + 1;
+        while (bytes[i] == '\n' && next < length && is_space(bytes[next]) && bytes[next] != '\n'
+               && bytes[next] != '\r') {
+            next++;
+        }
+        if (bytes[i] == '\n' && next < length && !is_space(bytes[next])) {
             return i + 1;
         }
     }
@@ -209,15 +211,15 @@ records_draw(const struct passkey_source *source, struct passkey_record *records
     return HEARTH_OK;
 }
 
-/* A context being written: the records' lines come where their depth is reached, at the next
+/* A context being written: the records' lines come where their depth is reached, at the nearest
  * beginning of a line. */
 struct passkey_writer {
     const struct passkey_source *source;
     struct passkey_context *context;
     int32_t **line_ids; /* tokens of each record's line */
     size_t *line_n;
-    size_t *depths;   /* ascending: how much filler stands before each record, at least */
-    size_t n_written; /* records */
+    size_t *depths;     /* ascending: how much filler is to stand before each record */
+    size_t n_written;   /* records */
 };
 
 static void
@@ -242,19 +244,15 @@ writer_fill(struct passkey_writer *writer, size_t n_filler, size_t line)
     const struct passkey_source *source = writer->source;
     struct passkey_context *context = writer->context;
     for (size_t filled = 0; filled < n_filler; line = (line + 1) % source->n_lines) {
-        writer_records(writer, filled);
         const size_t whole = source->lines[line + 1] - source->lines[line];
         const size_t n = whole < n_filler - filled ? whole : n_filler - filled;
-        /* the last chance of what is left to stand on a line of its own */
-        if (filled + n == n_filler) {
-            writer_records(writer, n_filler);
-        }
+        /* the nearer end of the line; before the last one, all that is left: the line is cut */
+        writer_records(writer, filled + n == n_filler ? n_filler : filled + n / 2);
         memcpy(context->ids + context->n, source->ids + source->lines[line],
                n * sizeof context->ids[0]);
         context->n += n;
         filled += n;
     }
-    writer_records(writer, n_filler);
 }
 
 static int

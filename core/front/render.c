@@ -11,7 +11,6 @@
 
 #define RENDER_MAX_DEPTH 5
 #define RENDER_SIDE_BY_SIDE 4u /* at most so many alike objects stand as columns; more, as rows */
-
 #define RENDER_WIDE 7u         /* a few objects of more fields than this stand as columns */
 
 enum unit { UNIT_NONE, UNIT_BYTES, UNIT_BANDWIDTH, UNIT_SECONDS, UNIT_COUNT, UNIT_PERCENT };
@@ -27,7 +26,8 @@ unit_of(const char *key, enum unit outer)
         {"bytes_per_second", UNIT_BANDWIDTH}, {"tokens_per_second", UNIT_NONE},
         {"percent", UNIT_PERCENT},            {"bytes", UNIT_BYTES},
         {"seconds", UNIT_SECONDS},            {"flops", UNIT_COUNT},
-        {"parameters", UNIT_COUNT},           {"tensors", UNIT_NONE},
+        {"hyper_parameters", UNIT_NONE},      {"parameters", UNIT_COUNT},
+        {"tensors", UNIT_NONE},
     };
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         if (strstr(key, parts[i].part)) {

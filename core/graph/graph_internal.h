@@ -23,7 +23,6 @@ void graph_linear(struct graph *graph, const struct graph_step *step, uint32_t l
 /* The two sublayers of a layer. */
 enum sublayer { SUBLAYER_ATTENTION, SUBLAYER_FFN };
 
-void graph_embed(struct graph *graph, const struct graph_step *step);
 void graph_layer(struct graph *graph, const struct graph_step *step, uint32_t layer);
 void graph_mhc_pre(struct graph *graph, const struct graph_step *step, uint32_t layer,
                    enum sublayer sublayer);

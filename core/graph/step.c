@@ -8,8 +8,8 @@
 #include "core/base/error.h"
 #include "core/graph/graph_internal.h"
 
-void
-graph_embed(struct graph *graph, const struct graph_step *step)
+static void
+append_embed(struct graph *graph, const struct graph_step *step)
 {
     const struct model_shape *shape = step->shape;
     struct graph_command *command = graph_append(graph, step, shape->n_layers, HEARTH_OP_EMBED);
@@ -28,7 +28,7 @@ graph_build_layers(struct graph *graph, const struct graph_step *step, struct he
     graph->n_commands = 0;
     graph->failed = false;
     graph->n_tokens = step->n_tokens;
-    graph_embed(graph, step);
+    append_embed(graph, step);
     for (uint32_t layer = 0; layer < step->shape->n_layers; layer++) {
         graph_layer(graph, step, layer);
     }

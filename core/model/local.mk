@@ -4,6 +4,7 @@ core_model_libmodel_la_LIBADD = $(JSONC_LIBS) $(LIBMD_LIBS) $(PCRE2_LIBS)
 
 # the checkpoint
 core_model_libmodel_la_SOURCES = \
+	core/model/generation.c core/model/generation.h \
 	core/model/inspect.c \
 	core/model/layout.c core/model/layout.h \
 	core/model/mapped_file.c core/model/mapped_file.h \

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core/model/generation.h"
 #include "core/model/roles.h"
 
 struct model;
@@ -27,6 +28,8 @@ const char *model_name(const struct model *model); /* the folder's name */
 const char *model_path(const struct model *model);
 const struct model_shape *model_shape(const struct model *model);
 const struct model_roles *model_roles(const struct model *model);
+/* All absent if headers only were read. */
+const struct model_generation *model_generation(const struct model *model);
 /* All tensors of all shards, in file order. */
 const struct tensor *model_tensors(const struct model *model, size_t *ret_n);
 /* Tells one checkpoint from another: a SHA-256 of config.json and of the sizes and headers of all shards; 32 bytes. */

@@ -28,6 +28,7 @@ struct model {
     struct model_roles roles;
     struct model_sizes sizes;
     unsigned char identity[SHA256_DIGEST_LENGTH];
+    struct model_generation generation;
     struct tokenizer *tokenizer;
     struct chat_passages *passages;
 };
@@ -77,7 +78,9 @@ read_texts(struct model *model, struct hearth_error *err)
             return status;
         }
     }
-    return chat_passages_load(model->path, &model->passages, err);
+    snprintf(path, sizeof path, "%s/generation_config.json", model->path);
+    const int status = generation_read(path, &model->generation, err);
+    return status < 0 ? status : chat_passages_load(model->path, &model->passages, err);
 }
 
 int
@@ -154,6 +157,12 @@ const struct model_roles *
 model_roles(const struct model *model)
 {
     return &model->roles;
+}
+
+const struct model_generation *
+model_generation(const struct model *model)
+{
+    return &model->generation;
 }
 
 const struct tensor *

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "core/base/bytes.h"
 #include "core/base/error.h"
 
 #define GIB 1073741824.0

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/base/bytes.h"
 #include "core/base/error.h"
 
 #define OP_BIT(name) (UINT32_C(1) << HEARTH_OP_##name)

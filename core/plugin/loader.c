@@ -46,9 +46,10 @@ static const struct {
     const char *name;
 } required[] = {
 #define REQUIRED(member) {offsetof(struct hearth_plugin, member), #member}
-    REQUIRED(start), REQUIRED(stop), REQUIRED(describe), REQUIRED(open), REQUIRED(close), REQUIRED(buffer_alloc),
-    REQUIRED(buffer_free), REQUIRED(buffer_write), REQUIRED(buffer_read), REQUIRED(weight_create), REQUIRED(weight_free),
-    REQUIRED(supports), REQUIRED(submit), REQUIRED(event_wait), REQUIRED(event_free),
+    REQUIRED(start), REQUIRED(stop), REQUIRED(describe), REQUIRED(open), REQUIRED(close),
+    REQUIRED(buffer_alloc), REQUIRED(buffer_free), REQUIRED(buffer_write), REQUIRED(buffer_read),
+    REQUIRED(weight_create), REQUIRED(weight_free), REQUIRED(supports), REQUIRED(submit), REQUIRED(event_wait),
+    REQUIRED(event_free),
 #undef REQUIRED
 };
 
@@ -104,10 +105,13 @@ library_open(const char *file, const char *name, struct plugin_library *ret_libr
     return HEARTH_OK;
 }
 
-#ifdef STATIC_PLUGINS
-extern const struct hearth_plugin hearth_plugin_ref;
+#if defined STATIC_PLUGINS && defined LINKED_PLUGINS
+/* LINKED_PLUGINS(X): one X(name) for each, made by configure. */
+#define LINKED_DECLARE(name) extern const struct hearth_plugin hearth_plugin_##name;
+LINKED_PLUGINS(LINKED_DECLARE)
 
-static const struct hearth_plugin *const linked_plugins[] = {&hearth_plugin_ref};
+#define LINKED_ENTRY(name) &hearth_plugin_##name,
+static const struct hearth_plugin *const linked_plugins[] = {LINKED_PLUGINS(LINKED_ENTRY)};
 
 static const struct hearth_plugin *
 linked_find(const char *name)
@@ -143,16 +147,16 @@ folders_search(const struct config_list *folders, const char *name, struct plugi
 {
     struct text path = {0};
     bool found = false;
-    for (size_t i = 0; i < folders->n && !found; i++) {
+    for (size_t i = 0; i < folders->n && !found && !path.failed; i++) {
         found = folder_has(folders->items[i], name, &path);
     }
-    found = found || folder_has(HEARTH_PLUGINDIR, name, &path);
+    found = found || (!path.failed && folder_has(HEARTH_PLUGINDIR, name, &path));
     int status;
     if (path.failed) {
         status = error_no_memory(err, "a path");
     } else if (!found) {
-        status = error_set(err, HEARTH_EPLUGIN, "plugin %s: " FILE_PREFIX "%s" FILE_SUFFIX " wanted in %s%s%s", name, name,
-                           folders->n ? folders->items[0] : "", folders->n ? " or " : "", HEARTH_PLUGINDIR);
+        status = error_set(err, HEARTH_EPLUGIN, "plugin %s: " FILE_PREFIX "%s" FILE_SUFFIX " wanted in %s%s%s", name,
+                           name, folders->n ? folders->items[0] : "", folders->n ? " or " : "", HEARTH_PLUGINDIR);
     } else {
         status = library_open(path.bytes, name, ret_library, err);
     }
@@ -165,8 +169,8 @@ plugin_library_open(const struct config_list *folders, const char *name, struct 
                     struct hearth_error *err)
 {
     if (!name_is_valid(name)) {
-        return error_set(err, HEARTH_ECONFIG, "plugins.load: a name of letters, digits, - and _ wanted, \"%.80s\" found",
-                         name);
+        return error_set(err, HEARTH_ECONFIG,
+                         "plugins.load: a name of letters, digits, - and _ wanted, \"%.80s\" found", name);
     }
     const struct hearth_plugin *linked = linked_find(name);
     if (linked) {

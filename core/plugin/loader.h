@@ -11,8 +11,8 @@ struct plugin_library {
     void *handle;                       /* of dlopen; NULL: linked in */
 };
 
-/* Finds hearth-<name>.so in the configured folders, then the installed one, and checks its table before any code of it runs.
- * Errors: EPLUGIN naming the file and what is wrong with it.  Thread: main. */
+/* Finds hearth-<name>.so in the configured folders, then the installed one, and checks its table before any code of it
+ * runs.  Errors: EPLUGIN naming the file and what is wrong with it.  Thread: main. */
 int plugin_library_open(const struct config_list *folders, const char *name, struct plugin_library *ret_library,
                         struct hearth_error *err);
 /* The same for one file, whose name tells the plugin's name. */

@@ -19,6 +19,7 @@ struct plugin_slot {
     const struct hearth_config *config;
     bool is_started;
     uint32_t n_devices;
+    char threads[24]; /* cpu.threads as an option's text; empty: the plugin decides */
 };
 
 struct plugin_set {
@@ -35,11 +36,13 @@ host_log(void *context, int level, const char *text)
     log_line(level, "%s: %s", slot->library.table.name, text);
 }
 
+/* A plugin's own option `threads` wins over cpu.threads. */
 static const char *
 host_option(void *context, const char *key)
 {
     const struct plugin_slot *slot = context;
-    return config_plugin_option(slot->config, slot->library.table.name, key);
+    const char *text = config_plugin_option(slot->config, slot->library.table.name, key);
+    return !text && slot->threads[0] && strcmp(key, "threads") == 0 ? slot->threads : text;
 }
 
 /* Puts the plugin's name before the line it gave, or makes a line if it gave none. */
@@ -62,6 +65,9 @@ slot_start(struct plugin_slot *slot, const struct config_list *folders, const ch
         return status;
     }
     slot->config = config;
+    if (config_values(config)->cpu.threads > 0) {
+        snprintf(slot->threads, sizeof slot->threads, "%" PRIu64, config_values(config)->cpu.threads);
+    }
     slot->host = (struct hearth_host){.struct_size = sizeof slot->host, .context = slot, .log = host_log,
                                       .option = host_option};
     status = slot->library.table.start(&slot->host, &slot->n_devices, &said);

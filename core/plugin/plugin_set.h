@@ -22,8 +22,8 @@ struct plugin_device {
     bool supports[2][HEARTH_N_OPS]; /* [numerics][op], asked once when the device is opened */
 };
 
-/* Loads the configured plugins in order: plugins.path, then HEARTH_PLUGIN_PATH (read by config), then the installed folder.
- * Thread: main, once per process at a time. */
+/* Loads the configured plugins in order: plugins.path, then HEARTH_PLUGIN_PATH (read by config), then the installed
+ * folder.  Thread: main, once per process at a time. */
 int plugin_set_load(const struct hearth_config *config, struct plugin_set **ret_set, struct hearth_error *err);
 void plugin_set_free(struct plugin_set *set); /* closes devices, stops plugins, dlcloses; NULL allowed */
 

@@ -116,7 +116,8 @@ topology_read_bandwidth(uint32_t n_threads, double *ret_bytes_per_second, struct
         rates[round] = parts_rate(parts, n_threads);
     }
     if (!ran) {
-        status = error_set(err, HEARTH_EMEMORY, "%u threads wanted to measure memory bandwidth, fewer found", n_threads);
+        status =
+            error_set(err, HEARTH_EMEMORY, "%u threads wanted to measure memory bandwidth, fewer found", n_threads);
         goto fail_parts;
     }
     qsort(rates, N_ROUNDS, sizeof rates[0], double_compare);

@@ -87,7 +87,8 @@ nodes_read(struct topology *topology)
         struct topology_node *node = &facts->nodes[facts->n_nodes++];
         node->os_index = object->os_index;
         node->memory_bytes = object->attr->numanode.local_memory;
-        node->n_cores = (uint32_t)hwloc_get_nbobjs_inside_cpuset_by_type(topology->hwloc, object->cpuset, HWLOC_OBJ_CORE);
+        node->n_cores =
+            (uint32_t)hwloc_get_nbobjs_inside_cpuset_by_type(topology->hwloc, object->cpuset, HWLOC_OBJ_CORE);
         node->n_threads = (uint32_t)hwloc_bitmap_weight(object->cpuset);
         facts->memory_bytes += node->memory_bytes;
     }

@@ -1,5 +1,5 @@
-/* core/topology/topology.h - what the machine is: packages, NUMA nodes, cores, caches, memory, and the node each accelerator
- * hangs on.  The one door to hwloc. */
+/* core/topology/topology.h - what the machine is: packages, NUMA nodes, cores, caches, memory, and the node each
+ * accelerator hangs on.  The one door to hwloc. */
 #ifndef CORE_TOPOLOGY_TOPOLOGY_H
 #define CORE_TOPOLOGY_TOPOLOGY_H
 

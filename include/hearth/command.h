@@ -1,12 +1,13 @@
 /* hearth/command.h - the operations of a DeepSeek-V4 layer and their arguments.
  *
- * A command is one operation on device memory.  Its meaning is that of its scalar reference in backends/ref; the numbers it
- * must give, and how far another implementation may stray, stand in docs/numerics.md.
+ * A command is one operation on device memory.  Its meaning is that of its scalar reference in backends/ref; the
+ * numbers it must give, and how far another implementation may stray, stand in docs/numerics.md.
  *
- * Conventions.  n is the number of tokens of the command; token t (0 <= t < n) has position `position + t`.  Activations are
- * f32, row-major, contiguous, [n][...]; in native numerics the values written are already rounded to bf16 wherever the
- * reference model holds bf16.  `in`, `out` say who writes; an `out` view never overlaps an `in` view unless the text says
- * "in place".  Weights are handles made by weight_create.  All counts are > 0 unless said otherwise.
+ * Conventions.  n is the number of tokens of the command; token t (0 <= t < n) has position `position + t`.
+ * Activations are f32, row-major, contiguous, [n][...]; in native numerics the values written are already rounded to
+ * bf16 wherever the reference model holds bf16.  `in`, `out` say who writes; an `out` view never overlaps an `in` view
+ * unless the text says "in place".  Weights are handles made by weight_create.  All counts are > 0 unless said
+ * otherwise.
  * Sources: DeepSeek-V4 technical report (CSA, HCA, mHC), inference/model.py and kernel.py of V4-Flash. */
 #ifndef HEARTH_COMMAND_H
 #define HEARTH_COMMAND_H
@@ -40,7 +41,8 @@ struct hearth_view {
 /* How one row of KV state is stored.
  * F32 (exact): the row's elements as f32.
  * PACKED (native), a KV row of head_dim elements, the last rope_dim of them rotated:
- *   (head_dim - rope_dim) e4m3, then rope_dim bf16, then one e8m0 per 64 e4m3 elements, padded with 0 to a multiple of 8.
+ *   (head_dim - rope_dim) e4m3, then rope_dim bf16, then one e8m0 per 64 e4m3 elements, padded with 0 to a multiple
+ *   of 8.
  * PACKED, an indexer key of width elements: width/2 bytes of e2m1 pairs, then one e8m0 per 32 elements, padded to 4.
  * Both lose nothing of the values native numerics computes. */
 enum hearth_kv_format { HEARTH_KV_F32 = 0, HEARTH_KV_PACKED = 1 };
@@ -100,7 +102,8 @@ struct hearth_op_mhc_post {
     uint32_t n, n_streams, dim;
 };
 
-/* The final collapse: normed = rmsnorm(sum_s pre[s] * stream s).  fn [n_streams][n_streams * dim], base [n_streams], scale [1]. */
+/* The final collapse: normed = rmsnorm(sum_s pre[s] * stream s).  fn [n_streams][n_streams * dim], base [n_streams],
+ * scale [1]. */
 struct hearth_op_mhc_head {
     struct hearth_view streams; /* in: f32 [n][n_streams][dim] */
     struct hearth_view normed;  /* out: f32 [n][dim] */
@@ -117,8 +120,8 @@ struct hearth_op_rmsnorm {
     float eps;
 };
 
-/* y[t][o] = sum_i weight[o][i] * x[t][i].  In native numerics an E4M3 or E2M1X2 weight first quantises x (e4m3, blocks of
- * 128, power-of-two scales).  round_output: in native numerics y is rounded to bf16 (else it stays f32). */
+/* y[t][o] = sum_i weight[o][i] * x[t][i].  In native numerics an E4M3 or E2M1X2 weight first quantises x (e4m3, blocks
+ * of 128, power-of-two scales).  round_output: in native numerics y is rounded to bf16 (else it stays f32). */
 struct hearth_op_linear {
     struct hearth_view x; /* in: f32 [n][n_in] */
     struct hearth_view y; /* out: f32 [n][n_out] */
@@ -136,8 +139,8 @@ struct hearth_op_query_rope {
     float eps;
 };
 
-/* Normalises, rotates and (native) quantises the n new KV rows and stores row t in ring slot (position + t) mod ring_slots.
- * ring_slots >= window - 1 + n, so that no row still visible to a query of this command is overwritten. */
+/* Normalises, rotates and (native) quantises the n new KV rows and stores row t in ring slot (position + t) mod
+ * ring_slots.  ring_slots >= window - 1 + n, so that no row still visible to a query of this command is overwritten. */
 struct hearth_op_kv_append {
     struct hearth_view kv;   /* in: f32 [n][head_dim], the raw projection */
     struct hearth_view ring; /* in, out: [ring_slots] rows of kv_format */
@@ -149,10 +152,11 @@ struct hearth_op_kv_append {
 
 enum hearth_entry_kind { HEARTH_ENTRY_KV = 0, HEARTH_ENTRY_INDEX = 1 };
 
-/* Feeds n tokens to a compressor and stores the entries they complete: entry w covers tokens ratio*w .. ratio*w + ratio-1
- * (overlapping compressors, ratio 4, also the group before), is rotated at position ratio*w and stored as row w.
- * values and gates are [n][c * width], c = 2 when overlap, else 1; ape is [ratio][c * width] and is added to the gates here.
- * state: two f32 arrays [c * ratio][c * width], values then scores; a new session holds 0 and -infinity.
+/* Feeds n tokens to a compressor and stores the entries they complete: entry w covers tokens ratio*w ..
+ * ratio*w + ratio-1 (overlapping compressors, ratio 4, also the group before), is rotated at position ratio*w and
+ * stored as row w.
+ * values and gates are [n][c * width], c = 2 when overlap, else 1; ape is [ratio][c * width] and is added to the gates
+ * here.  state: two f32 arrays [c * ratio][c * width], values then scores; a new session holds 0 and -infinity.
  * ENTRY_KV stores kv_format rows of width elements; ENTRY_INDEX Hadamard-rotates (native) and stores indexer keys. */
 struct hearth_op_compress {
     struct hearth_view values, gates; /* in: f32 */
@@ -173,8 +177,8 @@ struct hearth_op_index_query {
     uint32_t n, n_heads, width, rope_dim;
 };
 
-/* score[w] = sum_h relu(q[h] . keys[w]) * head_weights[h] * width^-1/2 * n_heads^-1/2 for the entries w < (p + 1) / ratio
- * visible at position p; the top_k best (ties: the lower w), in ascending order of w, padded with -1. */
+/* score[w] = sum_h relu(q[h] . keys[w]) * head_weights[h] * width^-1/2 * n_heads^-1/2 for the entries w < (p + 1) /
+ * ratio visible at position p; the top_k best (ties: the lower w), in ascending order of w, padded with -1. */
 struct hearth_op_index_topk {
     struct hearth_view q;            /* in: f32 [n][n_heads][width], from index_query */
     struct hearth_view head_weights; /* in: f32 [n][n_heads] */
@@ -184,8 +188,8 @@ struct hearth_op_index_topk {
     uint32_t n, n_heads, width, ratio, top_k, kv_format;
 };
 
-/* One softmax per query and head over the window rows max(0, p-window+1) .. p, then the compressed entries, with the head's
- * sink in the denominator; keys are values; the result's last rope_dim elements are rotated back at position p.
+/* One softmax per query and head over the window rows max(0, p-window+1) .. p, then the compressed entries, with the
+ * head's sink in the denominator; keys are values; the result's last rope_dim elements are rotated back at position p.
  * entries: absent; or all entries w < (p + 1) / ratio (indices absent); or those listed in indices (-1: none). */
 struct hearth_op_attention {
     struct hearth_view q;       /* in: f32 [n][n_heads][head_dim], from query_rope */
@@ -198,8 +202,8 @@ struct hearth_op_attention {
     uint32_t n, n_heads, head_dim, rope_dim, window, ring_slots, ratio, top_k, kv_format;
 };
 
-/* Group g of n_groups: y[t][g * rank + r] = sum_i weight[g * rank + r][i] * o[t][g * width + i].  The weight's activations
- * are not quantised whatever its type. */
+/* Group g of n_groups: y[t][g * rank + r] = sum_i weight[g * rank + r][i] * o[t][g * width + i].  The weight's
+ * activations are not quantised whatever its type. */
 struct hearth_op_output_groups {
     struct hearth_view o; /* in: f32 [n][n_groups * width] */
     struct hearth_view y; /* out: f32 [n][n_groups * rank] */
@@ -207,21 +211,23 @@ struct hearth_op_output_groups {
     uint32_t n, n_groups, width, rank;
 };
 
-/* a_e = sqrt(softplus(x . gate_e)).  Chooses the top_k largest a_e + bias_e (ties: the lower e), or with table the experts
- * table[id]; weight = a_e / sum of the chosen a * route_scale.  Token t writes routes t*top_k .. t*top_k + top_k-1 with
- * slot equal to that index: chosen experts in ascending order, experts of the table in the table's. */
+/* a_e = sqrt(softplus(x . gate_e)).  Chooses the top_k largest a_e + bias_e (ties: the lower e), or with table the
+ * experts table[id]; weight = a_e / sum of the chosen a * route_scale.  Token t writes routes t*top_k .. t*top_k +
+ * top_k-1 with slot equal to that index: chosen experts in ascending order, experts of the table in the table's. */
 struct hearth_op_router {
     struct hearth_view x;      /* in: f32 [n][dim] */
     struct hearth_view ids;    /* in: i32 [n]; read only with table */
     struct hearth_view routes; /* out: struct hearth_route [n * top_k] */
-    const struct hearth_weight *gate, *bias, *table; /* [n_experts][dim]; f32 [n_experts] or NULL; i64 [vocab][top_k] or NULL */
+    const struct hearth_weight *gate;  /* [n_experts][dim] */
+    const struct hearth_weight *bias;  /* f32 [n_experts], or NULL */
+    const struct hearth_weight *table; /* i64 [vocab][top_k], or NULL */
     uint32_t n, dim, n_experts, top_k;
     float route_scale;
 };
 
-/* For each route: y[slot] = w2 (silu(min(w1 x, limit)) * clamp(w3 x, -limit, limit) * weight).  Routes may come in any order;
- * each slot is written once.  A route whose experts[] entry is NULL lives elsewhere: its slot is left alone.
- * In native numerics the bits of y are part of the contract (docs/numerics.md). */
+/* For each route: y[slot] = w2 (silu(min(w1 x, limit)) * clamp(w3 x, -limit, limit) * weight).  Routes may come in any
+ * order; each slot is written once.  A route whose experts[] entry is NULL lives elsewhere: its slot is left alone.  In
+ * native numerics the bits of y are part of the contract (docs/numerics.md). */
 struct hearth_op_expert_ffn {
     struct hearth_view x;      /* in: f32 [n][dim] */
     struct hearth_view routes; /* in: struct hearth_route [n_routes]; token < n, slot < n_slots */

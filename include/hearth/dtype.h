@@ -1,7 +1,7 @@
 /* hearth/dtype.h - element types, and the exact meaning of their bits.
  *
- * The conversions are inline so that a plugin needs no symbol of the core.  Rounding is to nearest, ties to even.  Source:
- * OCP FP8 and MX specifications; DeepSeek-V4 kernel.py (act_quant, fp4_act_quant). */
+ * The conversions are inline so that a plugin needs no symbol of the core.  Rounding is to nearest, ties to even.
+ * Source: OCP FP8 and MX specifications; DeepSeek-V4 kernel.py (act_quant, fp4_act_quant). */
 #ifndef HEARTH_DTYPE_H
 #define HEARTH_DTYPE_H
 
@@ -13,8 +13,8 @@
 extern "C" {
 #endif
 
-/* X(name, bits per stored element, safetensors name).  E2M1X2 is one byte holding two e2m1 values, the even one in the low
- * nibble; safetensors calls it I8. */
+/* X(name, bits per stored element, safetensors name).  E2M1X2 is one byte holding two e2m1 values, the even one in the
+ * low nibble; safetensors calls it I8. */
 #define HEARTH_DTYPE_MAP(X)                                                                        \
     X(F32, 32, "F32")                                                                              \
     X(BF16, 16, "BF16")                                                                            \

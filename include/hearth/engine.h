@@ -1,9 +1,10 @@
-/* hearth/engine.h - embedding the runtime: a configuration, an engine (a loaded model on its devices), sessions (conversations),
- * a sampler, the tokenizer and the chat format.  The hearth program itself uses nothing else.
+/* hearth/engine.h - embedding the runtime: a configuration, an engine (a loaded model on its devices), sessions
+ * (conversations), a sampler, the tokenizer and the chat format.  The hearth program itself uses nothing else.
  *
- * Status and errors: status.h.  Strings are UTF-8.  Owner: what a call returns through ret_* belongs to the caller and is
- * released with the matching *_free (char * with free()).  Thread: one engine may serve several threads as long as each
- * session, sampler and stream is used by one thread at a time; steps of different sessions are serialised inside. */
+ * Status and errors: status.h.  Strings are UTF-8.  Owner: what a call returns through ret_* belongs to the caller and
+ * is released with the matching *_free (char * with free()).  Thread: one engine may serve several threads as long as
+ * each session, sampler and stream is used by one thread at a time; steps of different sessions are serialised inside.
+ */
 #ifndef HEARTH_ENGINE_H
 #define HEARTH_ENGINE_H
 
@@ -24,42 +25,46 @@ const char *hearth_status_name(int status);
 /* The exit code of the hearth program for this status (enum hearth_exit). */
 int hearth_status_exit(int status);
 
-/* ---- progress ---------------------------------------------------------------------------------------------------------- */
+/* ---- progress ---------------------------------------------------------------------------------------------------- */
 
-/* Called from the thread that made the call, at most some hundred times per phase.  Returning false asks the call to stop
- * soon; it then fails with EINTERRUPTED and leaves everything as before the call (feed: as before the current chunk). */
+/* Called from the thread that made the call, at most some hundred times per phase.  Returning false asks the call to
+ * stop soon; it then fails with EINTERRUPTED and leaves everything as before the call (feed: as before the current
+ * chunk). */
 struct hearth_progress {
     bool (*step)(void *context, const char *phase, uint64_t done, uint64_t total, const char *unit);
     void *context;
 };
 
-/* ---- configuration ------------------------------------------------------------------------------------------------------ */
+/* ---- configuration ----------------------------------------------------------------------------------------------- */
 
 struct hearth_config;
 
 /* Every key at its default. */
 int hearth_config_new(struct hearth_config **ret_config, struct hearth_error *err);
 void hearth_config_free(struct hearth_config *config);
-/* Reads a YAML file over what is there.  Errors: EIO, ECONFIG with file:line:column, the value, and the nearest valid key. */
+/* Reads a YAML file over what is there.  Errors: EIO, ECONFIG with file:line:column, the value, and the nearest valid
+ * key. */
 int hearth_config_load(struct hearth_config *config, const char *path, struct hearth_error *err);
 /* Sets "section.key" to text, read as YAML; origin ("command line", "HEARTH_MODEL") is shown by dump. */
 int hearth_config_set(struct hearth_config *config, const char *key, const char *text, const char *origin,
                       struct hearth_error *err);
-/* The value as text, or NULL if the key does not exist.  Borrowed until the next change. */
+/* The value as text: counts and bytes as plain digits ("128k" is "131072"), "" if it is unset, NULL if there is no such
+ * key.  Borrowed until the next change. */
 const char *hearth_config_get(const struct hearth_config *config, const char *key);
 /* The effective configuration as commented YAML (each value with its origin), or as JSON. */
 int hearth_config_dump(const struct hearth_config *config, bool json, char **ret_text, struct hearth_error *err);
 
-/* ---- reports: one JSON object each, the figures behind `hearth inspect`, `devices` and `plan` ------------------------------- */
+/* ---- reports: one JSON object each, the figures behind `hearth inspect`, `devices` and `plan` -------------------- */
 
 /* Hyper-parameters, tensors, bytes by kind, context bytes, FLOPs per token.  Reads headers only. */
 int hearth_inspect(const char *model_path, char **ret_json, struct hearth_error *err);
-/* The host's topology and every device of every configured plugin.  measure: also reads memory to time its bandwidth. */
+/* The host's topology and every device of every configured plugin.  measure: also reads memory to time its bandwidth.
+ */
 int hearth_devices(const struct hearth_config *config, bool measure, char **ret_json, struct hearth_error *err);
 /* What would go where, bytes per device, expected tokens/s.  Loads no weights. */
 int hearth_plan(const struct hearth_config *config, char **ret_json, struct hearth_error *err);
 
-/* ---- engine ------------------------------------------------------------------------------------------------------------- */
+/* ---- engine ------------------------------------------------------------------------------------------------------ */
 
 struct hearth_engine;
 
@@ -73,13 +78,14 @@ struct hearth_model_facts {
     bool has_tokenizer;
 };
 
-/* Opens model, plugins, topology, plan and weights as config says. */
+/* Opens model, plugins, topology, plan and weights as config says.  config must outlive the engine: plugins may ask
+ * for their options at any time. */
 int hearth_engine_open(const struct hearth_config *config, const struct hearth_progress *progress,
                        struct hearth_engine **ret_engine, struct hearth_error *err);
 void hearth_engine_close(struct hearth_engine *engine); /* after every session of it is freed */
 void hearth_engine_facts(const struct hearth_engine *engine, struct hearth_model_facts *ret_facts);
 
-/* ---- sessions ----------------------------------------------------------------------------------------------------------- */
+/* ---- sessions ---------------------------------------------------------------------------------------------------- */
 
 struct hearth_session;
 
@@ -88,9 +94,10 @@ int hearth_session_new(struct hearth_engine *engine, uint64_t max_tokens, struct
                        struct hearth_error *err);
 void hearth_session_free(struct hearth_session *session);
 /* An independent copy at the same position. */
-int hearth_session_fork(const struct hearth_session *session, struct hearth_session **ret_session, struct hearth_error *err);
-/* Appends n tokens.  The logits of the last n_logits of them go to logits, f32 [n_logits][vocab_size]; n_logits <= n, 0: none.
- * Errors: ECONTEXT (nothing was appended), EUSAGE (an id outside the vocabulary), device errors. */
+int hearth_session_fork(const struct hearth_session *session, struct hearth_session **ret_session,
+                        struct hearth_error *err);
+/* Appends n tokens.  The logits of the last n_logits of them go to logits, f32 [n_logits][vocab_size]; n_logits <= n,
+ * 0: none.  Errors: ECONTEXT (nothing was appended), EUSAGE (an id outside the vocabulary), device errors. */
 int hearth_session_feed(struct hearth_session *session, const int32_t *ids, size_t n, float *logits, size_t n_logits,
                         const struct hearth_progress *progress, struct hearth_error *err);
 uint64_t hearth_session_length(const struct hearth_session *session);
@@ -102,7 +109,7 @@ int hearth_session_save(const struct hearth_session *session, const char *path, 
 int hearth_session_load(struct hearth_engine *engine, const char *path, uint64_t max_tokens,
                         struct hearth_session **ret_session, struct hearth_error *err);
 
-/* ---- sampler ------------------------------------------------------------------------------------------------------------ */
+/* ---- sampler ----------------------------------------------------------------------------------------------------- */
 
 struct hearth_sampler;
 
@@ -114,19 +121,20 @@ struct hearth_sampling {
     uint64_t seed;
 };
 
-/* The sampling keys of config. */
-int hearth_sampling_from_config(const struct hearth_config *config, struct hearth_sampling *ret_sampling,
-                                struct hearth_error *err);
-int hearth_sampler_new(const struct hearth_sampling *sampling, struct hearth_sampler **ret_sampler, struct hearth_error *err);
+/* The sampling keys of config; those that nobody set are the model's own (generation_config.json) where it has them. */
+int hearth_sampling_for(const struct hearth_engine *engine, const struct hearth_config *config,
+                        struct hearth_sampling *ret_sampling, struct hearth_error *err);
+int hearth_sampler_new(const struct hearth_sampling *sampling, struct hearth_sampler **ret_sampler,
+                       struct hearth_error *err);
 void hearth_sampler_free(struct hearth_sampler *sampler);
 /* logits: f32 [n].  Errors: EINTERNAL (a NaN). */
 int hearth_sampler_pick(struct hearth_sampler *sampler, const float *logits, size_t n, int32_t *ret_id,
                         struct hearth_error *err);
 
-/* ---- text --------------------------------------------------------------------------------------------------------------- */
+/* ---- text -------------------------------------------------------------------------------------------------------- */
 
-/* Tokens of length bytes of text (no BOS is added).  special: names of special tokens inside the text become those tokens;
- * otherwise they are ordinary text.  Errors: EUNSUPPORTED (the model has no tokenizer), EMEMORY. */
+/* Tokens of length bytes of text (no BOS is added).  special: names of special tokens inside the text become those
+ * tokens; otherwise they are ordinary text.  Errors: EUNSUPPORTED (the model has no tokenizer), EMEMORY. */
 int hearth_encode(const struct hearth_engine *engine, const char *text, size_t length, bool special, int32_t **ret_ids,
                   size_t *ret_n, struct hearth_error *err);
 /* The bytes of n tokens, NUL-terminated; ret_length may be NULL. */
@@ -141,11 +149,12 @@ int hearth_text_stream_new(const struct hearth_engine *engine, struct hearth_tex
                            struct hearth_error *err);
 void hearth_text_stream_free(struct hearth_text_stream *stream);
 /* Text that became complete, possibly "".  Borrowed until the next call. */
-int hearth_text_stream_push(struct hearth_text_stream *stream, int32_t id, const char **ret_text, struct hearth_error *err);
+int hearth_text_stream_push(struct hearth_text_stream *stream, int32_t id, const char **ret_text,
+                            struct hearth_error *err);
 /* What is still held back at the end. */
 int hearth_text_stream_finish(struct hearth_text_stream *stream, const char **ret_text, struct hearth_error *err);
 
-/* ---- chat --------------------------------------------------------------------------------------------------------------- */
+/* ---- chat -------------------------------------------------------------------------------------------------------- */
 
 enum hearth_chat_revision { HEARTH_CHAT_APRIL = 0, HEARTH_CHAT_0731 = 1 };
 
@@ -161,13 +170,14 @@ struct hearth_chat_options {
 int hearth_chat_options_from_config(const struct hearth_config *config, struct hearth_chat_options *ret_options,
                                     struct hearth_error *err);
 /* messages: a JSON array of messages with role, content, and as the role has them tools, tool_calls, tool_call_id,
- * reasoning_content, response_format, content blocks, task, wo_eos.  The prompt text comes back.  A fixed passage that the
- * checkpoint does not carry is left out; *ret_missing (may be NULL) then names it, once per call.  Borrowed, static.
- * Errors: EFORMAT naming the message and field. */
-int hearth_chat_encode(const struct hearth_engine *engine, const char *messages, const struct hearth_chat_options *options,
-                       char **ret_text, const char **ret_missing, struct hearth_error *err);
-/* The message (JSON object: role, content, reasoning_content, tool_calls) a completion text holds.  Strict, as the official
- * parser.  Errors: EFORMAT. */
+ * reasoning_content, response_format, content blocks, task, wo_eos.  The prompt text comes back.  A fixed passage that
+ * the checkpoint does not carry is left out; *ret_missing (may be NULL) then names it, once per call.  Borrowed,
+ * static.  Errors: EFORMAT naming the message and field. */
+int hearth_chat_encode(const struct hearth_engine *engine, const char *messages,
+                       const struct hearth_chat_options *options, char **ret_text, const char **ret_missing,
+                       struct hearth_error *err);
+/* The message (JSON object: role, content, reasoning_content, tool_calls) a completion text holds.  Strict, as the
+ * official parser.  Errors: EFORMAT. */
 int hearth_chat_parse(const char *completion, size_t length, const struct hearth_chat_options *options, char **ret_json,
                       struct hearth_error *err);
 
@@ -184,7 +194,8 @@ enum hearth_chat_event_kind {
 };
 
 struct hearth_chat_sink {
-    void (*event)(void *context, enum hearth_chat_event_kind kind, uint32_t call_index, const char *text, size_t length);
+    void (*event)(void *context, enum hearth_chat_event_kind kind, uint32_t call_index, const char *text,
+                  size_t length);
     void *context;
 };
 
@@ -192,13 +203,14 @@ int hearth_chat_stream_new(const struct hearth_chat_options *options, const stru
                            struct hearth_chat_stream **ret_stream, struct hearth_error *err);
 void hearth_chat_stream_free(struct hearth_chat_stream *stream);
 /* Errors: EFORMAT on text that no completion can hold; the stream then stays at its end. */
-int hearth_chat_stream_push(struct hearth_chat_stream *stream, const char *text, size_t length, struct hearth_error *err);
+int hearth_chat_stream_push(struct hearth_chat_stream *stream, const char *text, size_t length,
+                            struct hearth_error *err);
 int hearth_chat_stream_finish(struct hearth_chat_stream *stream, struct hearth_error *err);
 
-/* ---- plugins ------------------------------------------------------------------------------------------------------------- */
+/* ---- plugins ----------------------------------------------------------------------------------------------------- */
 
-/* Lines of log from plugins and core; level is enum hearth_log_level of plugin.h.  Default: errors and warnings to stderr.
- * Call before an engine is opened. */
+/* Lines of log from plugins and core; level is enum hearth_log_level of plugin.h.  Default: errors and warnings to
+ * stderr.  Call before an engine is opened. */
 void hearth_log_set(void (*sink)(void *context, int level, const char *text), void *context);
 
 #ifdef __cplusplus

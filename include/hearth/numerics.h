@@ -1,8 +1,8 @@
 /* hearth/numerics.h - the arithmetic whose bits are part of the contract (docs/numerics.md).
  *
- * Inline, so that a plugin needs no symbol of the core.  Built from correctly rounded f32 operations only (+, *, /, fma), each
- * rounded to nearest, ties to even: another language with the same operations gives the same bits.  Compile without
- * contraction (-ffp-contract=off) and without -ffast-math. */
+ * Inline, so that a plugin needs no symbol of the core.  Built from correctly rounded f32 operations only (+, *, /,
+ * fma), each rounded to nearest, ties to even: another language with the same operations gives the same bits.  Compile
+ * without contraction (-ffp-contract=off) and without -ffast-math. */
 #ifndef HEARTH_NUMERICS_H
 #define HEARTH_NUMERICS_H
 
@@ -15,8 +15,8 @@ extern "C" {
 /* A routed expert's dot product is a sum of sums: K is cut in pieces of this many elements. */
 #define HEARTH_EXPERT_CHUNK 512
 
-/* The product of two e8m0 scales as a power of two, its exponent held within these limits.  With them no product or sum of the
- * contract is subnormal or infinite, so that a machine that flushes subnormals gives the same bits. */
+/* The product of two e8m0 scales as a power of two, its exponent held within these limits.  With them no product or sum
+ * of the contract is subnormal or infinite, so that a machine that flushes subnormals gives the same bits. */
 #define HEARTH_SCALE_MIN_EXPONENT (-104)
 #define HEARTH_SCALE_MAX_EXPONENT 96
 
@@ -41,11 +41,12 @@ hearth_scale_product(uint8_t x, uint8_t y, int shift)
     return hearth_f32_from_bits((uint32_t)(hearth_scale_exponent(x, y) + shift + 127) << 23);
 }
 
-/* e^x.  x is first held within [-87, 87], so the result and its reciprocal are normal; NaN gives NaN.  Less than 0.9 ulp from
- * the true value within these limits.
+/* e^x.  x is first held within [-87, 87], so the result and its reciprocal are normal; NaN gives NaN.  Less than 0.9
+ * ulp from the true value within these limits.
  *
- * n = x / ln 2 rounded to an integer by adding 1.5 * 2^23; r = x - n ln 2, with ln 2 in two parts; e^r by Horner's rule with a
- * minimax polynomial of degree 6 on |r| <= 0.3467 (relative error 2^-28); the result is scaled by 2^n, exactly. */
+ * n = x / ln 2 rounded to an integer by adding 1.5 * 2^23; r = x - n ln 2, with ln 2 in two parts; e^r by Horner's rule
+ * with a minimax polynomial of degree 6 on |r| <= 0.3467 (relative error 2^-28); the result is scaled by 2^n, exactly.
+ */
 static inline float
 hearth_exp(float x)
 {
@@ -75,7 +76,8 @@ hearth_sigmoid(float x)
     return 1.0f / (1.0f + hearth_exp(-x));
 }
 
-/* The expert's gated activation without the routing weight: the gate held from above, the other factor on both sides. */
+/* The expert's gated activation without the routing weight: the gate held from above, the other factor on both sides.
+ */
 static inline float
 hearth_swiglu(float gate, float up, float limit)
 {

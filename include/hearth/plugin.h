@@ -1,9 +1,9 @@
 /* hearth/plugin.h - the whole contract between hearth and a backend plugin, ABI version 1.
  *
- * hearth-<name>.so exports ONE data symbol, `hearth_plugin_<name>` ('-' in the name becomes '_'), a struct hearth_plugin.
- * The loader reads abi and struct_size before it runs any code of the plugin: another major is refused; with another minor
- * both sides use the members that both know (struct_size says which exist).  The plugin links to nothing of hearth; what it
- * may ask of the program is lent in struct hearth_host.
+ * hearth-<name>.so exports ONE data symbol, `hearth_plugin_<name>` ('-' in the name becomes '_'), a struct
+ * hearth_plugin.  The loader reads abi and struct_size before it runs any code of the plugin: another major is refused;
+ * with another minor both sides use the members that both know (struct_size says which exist).  The plugin links to
+ * nothing of hearth; what it may ask of the program is lent in struct hearth_host.
  *
  * Calls return 0 or a negative HEARTH_E* code (status.h); then err, which may be NULL, says why in one line, and ret_*
  * parameters are untouched.  Strings are UTF-8.  Sizes are bytes.
@@ -44,9 +44,12 @@ struct hearth_host {
 
 /* What a device is able to do beyond the operations. */
 enum hearth_device_flags {
-    HEARTH_DEVICE_HOST_MEMORY = 1u << 0,   /* buffer_host works: buffers are ordinary memory of this process */
-    HEARTH_DEVICE_MAPS_WEIGHTS = 1u << 1,  /* weight_create may keep reading the caller's bytes, which then outlive the weight */
-    HEARTH_DEVICE_ASYNC = 1u << 2          /* submit returns before the work is done */
+    /* buffer_host works: buffers are ordinary memory of this process */
+    HEARTH_DEVICE_HOST_MEMORY = 1u << 0,
+    /* weight_create may keep reading the caller's bytes, which then outlive the weight */
+    HEARTH_DEVICE_MAPS_WEIGHTS = 1u << 1,
+    /* submit returns before the work is done */
+    HEARTH_DEVICE_ASYNC = 1u << 2
 };
 
 #define HEARTH_DEVICE_NAME_BYTES 128
@@ -109,8 +112,9 @@ struct hearth_plugin {
     int (*buffer_alloc)(struct hearth_device *device, uint64_t size, struct hearth_buffer **ret_buffer,
                         struct hearth_error *err);
     void (*buffer_free)(struct hearth_device *device, struct hearth_buffer *buffer); /* NULL allowed */
-    /* Copies size bytes to or from the device after every earlier submission that was made to it.  With ret_event NULL the
-     * call returns when the copy is done; else it may return early, and the host memory stays untouched until the event. */
+    /* Copies size bytes to or from the device after every earlier submission that was made to it.  With ret_event NULL
+     * the call returns when the copy is done; else it may return early, and the host memory stays untouched until the
+     * event. */
     int (*buffer_write)(struct hearth_device *device, struct hearth_view dst, const void *src, uint64_t size,
                         struct hearth_event **ret_event, struct hearth_error *err);
     int (*buffer_read)(struct hearth_device *device, void *dst, struct hearth_view src, uint64_t size,
@@ -118,24 +122,27 @@ struct hearth_plugin {
     /* Optional (NULL unless HEARTH_DEVICE_HOST_MEMORY): the buffer's address in this process. */
     void *(*buffer_host)(struct hearth_device *device, struct hearth_buffer *buffer);
 
-    /* Weights.  Thread: any.  matrices and the bytes they name are the caller's; the device copies or repacks them before the
-     * call returns, unless it has HEARTH_DEVICE_MAPS_WEIGHTS.  Errors: EMEMORY, EUNSUPPORTED (dtype or shape). */
-    int (*weight_create)(struct hearth_device *device, enum hearth_weight_role role, const struct hearth_matrix *matrices,
-                         size_t n_matrices, struct hearth_weight **ret_weight, struct hearth_error *err);
+    /* Weights.  Thread: any.  matrices and the bytes they name are the caller's; the device copies or repacks them
+     * before the call returns, unless it has HEARTH_DEVICE_MAPS_WEIGHTS.  Errors: EMEMORY, EUNSUPPORTED (dtype or
+     * shape). */
+    int (*weight_create)(struct hearth_device *device, enum hearth_weight_role role,
+                         const struct hearth_matrix *matrices, size_t n_matrices, struct hearth_weight **ret_weight,
+                         struct hearth_error *err);
     void (*weight_free)(struct hearth_device *device, struct hearth_weight *weight); /* NULL allowed */
 
     /* Work.  Thread: one per device. */
 
     /* Whether the device can do `op` in `numerics`.  Pure: the answer never changes while the device is open. */
     bool (*supports)(const struct hearth_device *device, uint32_t op, uint32_t numerics);
-    /* Queues commands; they take effect in order, after the n_waits events (of this device) and after earlier submissions.
-     * The array is the caller's and may go once the call returned.  ret_event may be NULL.  An error of a command shows here
-     * or at the event.  Errors: EDEVICE, ELOST, EUNSUPPORTED, EINTERNAL (arguments that break command.h). */
+    /* Queues commands; they take effect in order, after the n_waits events (of this device) and after earlier
+     * submissions.  The array is the caller's and may go once the call returned.  ret_event may be NULL.  An error of a
+     * command shows here or at the event.  Errors: EDEVICE, ELOST, EUNSUPPORTED, EINTERNAL (arguments that break
+     * command.h). */
     int (*submit)(struct hearth_device *device, const struct hearth_command *commands, size_t n_commands,
                   struct hearth_event *const *waits, size_t n_waits, struct hearth_event **ret_event,
                   struct hearth_error *err);
-    /* Waits until the work behind the event is done and returns how it ended.  timeout_ns UINT64_MAX: for ever.  Errors:
-     * ETIMEOUT (still running), EDEVICE, ELOST. */
+    /* Waits until the work behind the event is done and returns how it ended.  timeout_ns UINT64_MAX: for ever.
+     * Errors: ETIMEOUT (still running), EDEVICE, ELOST. */
     int (*event_wait)(struct hearth_device *device, struct hearth_event *event, uint64_t timeout_ns,
                       struct hearth_error *err);
     void (*event_free)(struct hearth_device *device, struct hearth_event *event); /* NULL allowed; does not wait */

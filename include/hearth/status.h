@@ -1,8 +1,9 @@
 /* hearth/status.h - how every call of hearth reports what went wrong.
  *
- * Calls return 0 or a negative code of HEARTH_STATUS_MAP.  On failure the caller's struct hearth_error (which may be NULL)
- * holds one line for a person: what was wanted, what was found, and where (file, field, tensor, device).  Parameters named
- * ret_* are untouched on failure.  Thread: the struct belongs to its caller; nothing here is shared. */
+ * Calls return 0 or a negative code of HEARTH_STATUS_MAP.  On failure the caller's struct hearth_error (which may be
+ * NULL) holds one line for a person: what was wanted, what was found, and where (file, field, tensor, device).
+ * Parameters named ret_* are untouched on failure.  Thread: the struct belongs to its caller; nothing here is shared.
+ */
 #ifndef HEARTH_STATUS_H
 #define HEARTH_STATUS_H
 

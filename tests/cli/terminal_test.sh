@@ -25,11 +25,11 @@ on_terminal 2 '' run -m "$golden"
 grep -q 'a prompt wanted' out || fail "run without a prompt: a line wanted"
 
 needs_pilot
-on_terminal 0 '=Ctrl-D;=> ;+/think sideways;=on, off;=> ;-\x03;=leaves;=> ;+What is a file?;=> ;-\x04' \
+on_terminal 0 '=Ctrl-D;=> ;+/think sideways;=on, off;=> ;-\x03;=leaves;=> ;+What is a file?;+/stats;=turns;=> ;-\x04' \
     chat -m "$pilot" --temperature 0 -n 12 --set chat.history=history
 "$HEARTH" version | grep -q 'line editing *yes' || exit 0
 grep -q 'What' history || fail "a history file wanted"
 [ "$(stat -c %a history)" = 600 ] || fail "a history that only its owner reads wanted"
 # the line before comes back with the arrow key
-on_terminal 0 '=> ;-\x1b[A;=What is a file?;+;=> ;-\x04' chat -m "$pilot" --temperature 0 -n 12 --set chat.history=history
+on_terminal 0 '=> ;-\x1b[A\x1b[A;=What is a file?;+;+/stats;=turns;=> ;-\x04' chat -m "$pilot" --temperature 0 -n 12 --set chat.history=history
 exit 0

@@ -4,8 +4,9 @@
  *
  * SCRIPT is a list of steps separated by ';':
  *   =TEXT   wait until the terminal shows TEXT (after what the step before waited for)
- *   +TEXT   type TEXT and a line feed; \xNN in it is that byte
- *   -TEXT   type TEXT and nothing else
+ *   +TEXT   type TEXT and a line feed; \xNN in it is that byte.  Waits for a line
+ *           editor to take over
+ *   -TEXT   the same without the line feed
  * What the terminal shows goes to standard output.  Exit: the command's status; 124 when it is not
  * done after SECONDS; 125 when a text waited for did not come. */
 #include <config.h>
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -80,9 +82,22 @@ wait_for(pid_t child, const char *text)
     }
 }
 
+/* A line editor shows its prompt before it takes the terminal over; what is typed in between meets
+ * the terminal's own rules for control characters.  A program without one is given up on soon. */
+static void
+wait_for_editor(void)
+{
+    const double patience = now() + 3;
+    struct termios state;
+    while (now() < patience && now() < deadline && tcgetattr(terminal, &state) == 0
+           && (state.c_lflag & ICANON) && take(20)) {
+    }
+}
+
 static void
 type(const char *text, bool line)
 {
+    wait_for_editor();
     for (; *text; text++) {
         char byte = *text;
         unsigned value;

@@ -1,4 +1,5 @@
-/* fuzz_yaml.c - configuration files: any bytes give a configuration or one line, and what loads can be dumped and loaded again. */
+/* fuzz_yaml.c - configuration files: any bytes give a configuration or one line, and what loads can be dumped and
+ * loaded again. */
 #include <config.h>
 
 #include <stdint.h>

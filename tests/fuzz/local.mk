@@ -13,6 +13,11 @@ tests_fuzz_fuzz_config_json_SOURCES = tests/fuzz/fuzz_config_json.c
 tests_fuzz_fuzz_config_json_CFLAGS = $(AM_CFLAGS) $(JSONC_CFLAGS)
 tests_fuzz_fuzz_config_json_LDFLAGS = $(LIBFUZZER_FLAGS)
 tests_fuzz_fuzz_config_json_LDADD = $(FUZZED_MODEL)
+
+noinst_PROGRAMS += tests/fuzz/fuzz_yaml
+tests_fuzz_fuzz_yaml_SOURCES = tests/fuzz/fuzz_yaml.c
+tests_fuzz_fuzz_yaml_LDFLAGS = $(LIBFUZZER_FLAGS)
+tests_fuzz_fuzz_yaml_LDADD = core/config/libconfig.la core/base/libbase.la
 endif
 
 EXTRA_DIST += tests/fuzz/run-fuzzers.sh tests/fuzz/corpus \

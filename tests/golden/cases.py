@@ -52,7 +52,7 @@ def config(s):
         "expert_dtype": "fp4", "hc_eps": s.hc_eps, "hc_mult": s.n_streams, "hc_sinkhorn_iters": s.n_sinkhorn,
         "head_dim": s.head_dim, "hidden_act": "silu", "hidden_size": s.dim,
         "index_head_dim": s.index_dim, "index_n_heads": s.index_heads, "index_topk": s.index_topk,
-        "initializer_range": 0.02, "max_position_embeddings": s.yarn_original * s.yarn_factor,
+        "initializer_range": 0.02, "max_position_embeddings": 1024,
         "moe_intermediate_size": s.inner, "n_routed_experts": s.n_experts, "n_shared_experts": 1,
         "norm_topk_prob": True, "num_attention_heads": s.n_heads, "num_experts_per_tok": s.top_experts,
         "num_hidden_layers": s.n_layers, "num_hash_layers": s.n_hash, "num_key_value_heads": 1,

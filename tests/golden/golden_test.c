@@ -139,8 +139,8 @@ main(void)
     Suite *suite = suite_create("golden");
     TCase *exact = tcase_create("exact");
     TCase *native = tcase_create("native");
-    tcase_set_timeout(exact, 300);
-    tcase_set_timeout(native, 300);
+    tcase_set_timeout(exact, 900);
+    tcase_set_timeout(native, 900);
     tcase_add_loop_test(exact, exact_agrees, 0, (int)n_names);
     tcase_add_loop_test(native, native_chooses_the_same_token, 0, (int)n_names);
     suite_add_tcase(suite, exact);

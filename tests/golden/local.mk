@@ -24,3 +24,17 @@ tests_golden_golden_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_golden_golden_test_LDADD = tests/golden/libgolden.la $(CHECK_LIBS)
 EXTRA_tests_golden_golden_test_DEPENDENCIES = $(GOLDEN_PLUGINS)
 endif
+
+# The cases, and the scripts that make them (README.md); no part of a build or a test.
+EXTRA_DIST += \
+	tests/golden/README.md \
+	tests/golden/cases.py \
+	tests/golden/data \
+	tests/golden/make_checkpoints.py \
+	tests/golden/make_exact.py \
+	tests/golden/make_native.py \
+	tests/golden/make_prompts.py \
+	tests/golden/make_units.py \
+	tests/golden/numfmt.py \
+	tests/golden/official.py \
+	tests/golden/store.py

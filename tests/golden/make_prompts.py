@@ -3,8 +3,8 @@
 Routing, index selection and the greatest logit are discrete, and in native numerics so is every rounding: where a value comes
 within an fp32 rounding error of a boundary, two right implementations may part for good.  Prompts are therefore grown token by
 token.  A random next token is taken only if every decision at its position is clear by the margins below, in exact and
-in native numerics, and if the native step gives the same when its fp32 sums and functions are shaken; if none of several
-is, the clearest is taken.  Adds input_ids.<i> to golden.safetensors and prints the narrowest decisions.
+in native numerics, and if the native step gives the same when its fp32 sums and functions are shaken; if no token of the
+vocabulary is, the clearest is taken.  Adds input_ids.<i> to golden.safetensors and prints the narrowest decisions.
 """
 import sys
 
@@ -17,9 +17,13 @@ import store
 # route: difference of biased scores; index: difference of scores over the largest; top1: difference of logits over their rms
 WANTED = {"exact": {"route": 1e-3, "index": 1e-3, "top1": 1e-2},
           "native": {"route": 2e-2, "index": 1e-2, "top1": 0.2}}
-MAX_TRIES = 32
-N_SHAKES = 3
-STEADY = 1e-4
+N_SHAKES = 6
+SHAKE_FORCE = 4
+
+
+def is_near(a, b):
+    """Nothing but fp32 noise between them: no bf16 has flipped, save in values too small to matter."""
+    return np.allclose(a, b, rtol=1e-5, atol=5e-6)
 
 
 class Track:
@@ -47,15 +51,13 @@ class Native(Track):
 
     def __init__(self, name, rng):
         super().__init__(name, official.Native())
-        self.shaken = official.Decoder(official.Model(cases.DATA / name, official.Shaken(rng)))
+        self.shaken = official.Decoder(official.Model(cases.DATA / name, official.Shaken(rng, SHAKE_FORCE)))
 
     def is_steady(self, token):
         logits, state = self.logits, self.decoder.state()
         for _ in range(N_SHAKES):
             self.shaken.restore(self.saved)
-            if np.abs(self.shaken.step(token) - logits).max() > STEADY:
-                return False
-            if np.abs(self.shaken.state() - state).max() > STEADY:
+            if not (is_near(self.shaken.step(token), logits) and is_near(self.shaken.state(), state)):
                 return False
         return True
 
@@ -69,7 +71,7 @@ class Native(Track):
 def pick(tracks, rng, vocab):
     """Appends one token to every track; returns it, its clearness and the margins of each."""
     best = (-1.0, None)
-    for token in rng.permutation(vocab)[:MAX_TRIES]:
+    for token in rng.permutation(vocab):
         clearness, margins = np.inf, []
         for track in tracks:
             of_track = track.clearness(token)

@@ -81,21 +81,29 @@ class Native:
 
 
 class Shaken(Native):
-    """Native with sums in plain fp32 in a random order, and with the last bit of every function value and small sum left to
-    chance: what right implementations may differ in.  A prompt whose results stand this comes near no rounding boundary."""
+    """Native with sums in plain fp32 in a random order, with more or less of the fp32 rounding between two operations, and
+    with the last bit of every function value left to chance: what right implementations may differ in, force times over.
+    A prompt whose results stand this comes near no rounding boundary.  What is exact in fp32 stays exact."""
 
-    def __init__(self, rng):
+    def __init__(self, rng, force=1):
         super().__init__()
-        self.rng = rng
+        self.rng, self.force = rng, force
+
+    def f32(self, x):
+        rounded = numfmt.round_f32(x)
+        lost = np.subtract(x, rounded, out=np.zeros(np.shape(x)), where=np.isfinite(x))
+        return rounded + self.force * self.rng.uniform(-1, 1, np.shape(x)) * lost
 
     def near(self, x):
         exact = numfmt.round_f32(x)
-        moved = numfmt.round_f32(x * (1 + 2.0**-23 * self.rng.uniform(-1, 1, np.shape(x))))
+        moved = numfmt.round_f32(x * (1 + self.force * 2.0**-23 * self.rng.uniform(-1, 1, np.shape(x))))
         return np.where(exact == x, exact, moved)
 
     def dot(self, x, weight):
         order = self.rng.permutation(x.shape[-1])
-        return (x[..., order].astype(np.float32) @ weight.T[order].astype(np.float32)).astype(np.float64)
+        shuffled = x[..., order].astype(np.float32) @ weight.T[order].astype(np.float32)
+        true = x @ weight.T
+        return numfmt.round_f32(true + self.force * (shuffled - true))
 
 
 class Probe:
@@ -211,6 +219,7 @@ class Model:
 
     def __init__(self, directory, numerics, probe=None):
         self.c, self.w, self.n = Config(directory), Weights(directory), numerics
+        self.c.eps, self.c.hc_eps = float(numerics.f32(self.c.eps)), float(numerics.f32(self.c.hc_eps))
         self.probe = probe
 
     def rmsnorm(self, x, name):

@@ -1,8 +1,9 @@
 /* check.h - what a check_<op>.c gives to the runner: trials, each one command with its tensors, weights and the answer.
  *
- * The answer of a trial is worked out in the check file by a direct formula in double, and is independent of backends/ref.
- * An output element is right if it lies within its slack of the expected value.  Slacks are derived: `tight` for sums that
- * another order may add differently, half a step of the format for what is rounded to one, 0 where bits are the contract. */
+ * The answer of a trial is worked out in the check file by a direct formula in double, and is independent of
+ * backends/ref. An output element is right if it lies within its slack of the expected value.  Slacks are derived:
+ * `tight` for sums that another order may add differently, half a step of the format for what is rounded to one, 0
+ * where bits are the contract. */
 #ifndef TESTS_KERNELS_CHECK_H
 #define TESTS_KERNELS_CHECK_H
 
@@ -25,9 +26,9 @@ struct check_tensor {
     struct hearth_view *view; /* in the trial's command */
     enum check_role role;
     uint64_t size_bytes;
-    uint64_t token_bytes;    /* bytes of one token, so that the command can be cut; 0: the same for all */
-    unsigned char *initial;  /* [size_bytes] */
-    bool same_bits;          /* any implementation gives the reference's bits */
+    uint64_t token_bytes;   /* bytes of one token, so that the command can be cut; 0: the same for all */
+    unsigned char *initial; /* [size_bytes] */
+    bool same_bits;         /* any implementation gives the reference's bits */
     /* What the output holds as numbers; NULL: it is f32. */
     void (*read)(const struct check_trial *trial, const unsigned char *bytes, float *values);
     uint64_t n_values;
@@ -54,7 +55,8 @@ struct check_trial {
     struct check_weight weights[CHECK_MAX_WEIGHTS];
     size_t n_weights;
     double n_products; /* multiplications, for --bench */
-    /* A last look at an output as a whole, where tolerance by element says too little.  Returns NULL or what is wrong. */
+    /* A last look at an output as a whole, where tolerance by element says too little.  Returns NULL or what is wrong.
+     */
     const char *(*verify)(const struct check_trial *trial, unsigned char *const *outputs);
     const void *verify_context;
     struct check_memory *memory;
@@ -81,14 +83,14 @@ double check_uniform(struct check_trial *trial, double low, double high);
 double check_normal(struct check_trial *trial);
 
 /* Adds a tensor of n elements of size bytes and returns its initial contents to fill. */
-void *check_tensor(struct check_trial *trial, const char *name, struct hearth_view *view, enum check_role role, uint64_t n,
-                   uint64_t size, uint64_t token_bytes);
+void *check_tensor(struct check_trial *trial, const char *name, struct hearth_view *view, enum check_role role,
+                   uint64_t n, uint64_t size, uint64_t token_bytes);
 /* An f32 input of n normal values times magnitude, rounded to bf16. */
-float *check_input(struct check_trial *trial, const char *name, struct hearth_view *view, uint64_t n_tokens, uint64_t width,
-                   double magnitude);
+float *check_input(struct check_trial *trial, const char *name, struct hearth_view *view, uint64_t n_tokens,
+                   uint64_t width, double magnitude);
 /* An f32 output with its expected values and slacks to fill. */
-struct check_tensor *check_output(struct check_trial *trial, const char *name, struct hearth_view *view, uint64_t n_tokens,
-                                  uint64_t width);
+struct check_tensor *check_output(struct check_trial *trial, const char *name, struct hearth_view *view,
+                                  uint64_t n_tokens, uint64_t width);
 
 /* A random matrix of the type; values: its exact numbers. */
 struct check_matrix {
@@ -96,7 +98,8 @@ struct check_matrix {
     float *values; /* [rows * cols] */
 };
 
-struct check_matrix check_matrix_make(struct check_trial *trial, uint32_t dtype, uint64_t rows, uint64_t cols, double magnitude);
+struct check_matrix check_matrix_make(struct check_trial *trial, uint32_t dtype, uint64_t rows, uint64_t cols,
+                                      double magnitude);
 /* Adds a weight of one matrix and returns its values. */
 float *check_weight_add(struct check_trial *trial, const struct hearth_weight **slot, enum hearth_weight_role role,
                         uint32_t dtype, uint64_t rows, uint64_t cols, double magnitude);
@@ -104,8 +107,8 @@ float *check_weight_add(struct check_trial *trial, const struct hearth_weight **
 float *check_freqs_add(struct check_trial *trial, const struct hearth_weight **slot, uint64_t n);
 
 /* Numbers. */
-double check_bf16(double x);          /* rounded, through f32 */
-double check_half_bf16(double x);     /* half a bf16 step at x */
+double check_bf16(double x);                            /* rounded, through f32 */
+double check_half_bf16(double x);                       /* half a bf16 step at x */
 double check_tight(double n, double sum_of_magnitudes); /* (8 + sqrt n) 2^-24 sum */
 /* Half a step of bf16 (native) or of f32 at x. */
 double check_half_step(bool native, double x);
@@ -125,9 +128,11 @@ void check_kv_decode(const unsigned char *bytes, uint32_t format, uint32_t head_
 void check_index_encode(const double *key, uint32_t format, uint32_t width, unsigned char *bytes);
 void check_index_decode(const unsigned char *bytes, uint32_t format, uint32_t width, float *key);
 /* How far a stored row may be from row, the value before it was quantised; error: of that value, [head_dim]. */
-void check_kv_slack(const double *row, const double *error, bool native, uint32_t head_dim, uint32_t rope_dim, double *slack);
+void check_kv_slack(const double *row, const double *error, bool native, uint32_t head_dim, uint32_t rope_dim,
+                    double *slack);
 void check_index_slack(const double *key, const double *error, bool native, uint32_t width, double *slack);
-/* Rotates the last rope_dim of n elements as an operation does, rounded to bf16 in native numerics, and grows the error. */
+/* Rotates the last rope_dim of n elements as an operation does, rounded to bf16 in native numerics, and grows the
+ * error. */
 void check_rotate_tail(double *x, double *error, bool native, uint64_t n, uint64_t rope_dim, const float *inv_freq,
                        uint64_t position, int direction);
 /* Native: the indexer's Hadamard rotation, rounded to bf16. */

@@ -1,7 +1,7 @@
 /* check_attention.c - window only, all entries, listed entries; early positions, wrapping rings, loud sinks.
  *
- * Rows that no query may see hold NaN: a peek at one shows.  Slack: the score's error turns each weight by as much; a weight
- * near a tie may round to the other bf16, which is allowed once for the largest term. */
+ * Rows that no query may see hold NaN: a peek at one shows.  Slack: the score's error turns each weight by as much; a
+ * weight near a tie may round to the other bf16, which is allowed once for the largest term. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,10 +16,10 @@ static const struct shape {
     enum entry_use use;
     double sink;
 } shapes[] = {
-    {1, 1, 4, 2, 1, 0, 0, 0, 0, NONE, 0.0},         {3, 4, 80, 16, 8, 0, 0, 0, 0, NONE, 1.0},
-    {5, 2, 80, 16, 8, 3, 0, 0, 100, NONE, -3.0},    {1, 64, 512, 64, 128, 0, 0, 0, 127, NONE, 0.0},
-    {4, 3, 80, 16, 8, 0, 16, 0, 45, ALL, 2.0},      {1, 4, 130, 2, 5, 1, 128, 0, 700, ALL, 0.0},
-    {3, 2, 80, 16, 8, 0, 4, 5, 60, LISTED, 0.0},    {1, 8, 512, 64, 128, 2, 4, 64, 1003, LISTED, 30.0},
+    {1, 1, 4, 2, 1, 0, 0, 0, 0, NONE, 0.0},       {3, 4, 80, 16, 8, 0, 0, 0, 0, NONE, 1.0},
+    {5, 2, 80, 16, 8, 3, 0, 0, 100, NONE, -3.0},  {1, 64, 512, 64, 128, 0, 0, 0, 127, NONE, 0.0},
+    {4, 3, 80, 16, 8, 0, 16, 0, 45, ALL, 2.0},    {1, 4, 130, 2, 5, 1, 128, 0, 700, ALL, 0.0},
+    {3, 2, 80, 16, 8, 0, 4, 5, 60, LISTED, 0.0},  {1, 8, 512, 64, 128, 2, 4, 64, 1003, LISTED, 30.0},
     {7, 2, 80, 16, 16, 0, 4, 9, 1, LISTED, -1.0},
 };
 
@@ -66,7 +66,8 @@ add_rows(struct check_trial *trial, struct hearth_op_attention *op, enum entry_u
     if (use == ALL) {
         return;
     }
-    rows->indices = check_tensor(trial, "indices", &op->indices, CHECK_IN, (uint64_t)op->n * op->top_k, 4, 4ull * op->top_k);
+    rows->indices =
+        check_tensor(trial, "indices", &op->indices, CHECK_IN, (uint64_t)op->n * op->top_k, 4, 4ull * op->top_k);
     for (uint32_t t = 0; t < op->n; t++) {
         const uint64_t n_visible = (op->position + t + 1) / op->ratio;
         uint32_t n = 0;
@@ -153,7 +154,8 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     op->position = shape->position;
     op->kv_format = native && index != 2 ? HEARTH_KV_PACKED : HEARTH_KV_F32;
     const float *q = check_input(trial, "q", &op->q, op->n, (uint64_t)op->n_heads * op->head_dim, 1.0);
-    float *sinks = check_weight_add(trial, &op->sinks, HEARTH_WEIGHT_VECTOR, HEARTH_F32, 1, op->n_heads, 1e-3 + fabs(shape->sink));
+    float *sinks =
+        check_weight_add(trial, &op->sinks, HEARTH_WEIGHT_VECTOR, HEARTH_F32, 1, op->n_heads, 1e-3 + fabs(shape->sink));
     const float *freqs = check_freqs_add(trial, &op->inv_freq, op->rope_dim / 2);
     add_rows(trial, op, shape->use, &rows);
     struct check_tensor *o = check_output(trial, "o", &op->o, op->n, (uint64_t)op->n_heads * op->head_dim);

@@ -1,4 +1,5 @@
-/* check_compress.c - entries by the formula over the whole history, against a state machine that starts in its middle. */
+/* check_compress.c - entries by the formula over the whole history, against a state machine that starts in its middle.
+ */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,10 +10,11 @@ static const struct shape {
     uint32_t n, ratio, width, rope_dim, overlap, kind;
     uint64_t position;
 } shapes[] = {
-    {1, 4, 80, 16, 1, HEARTH_ENTRY_KV, 3},     {9, 4, 32, 16, 1, HEARTH_ENTRY_INDEX, 0},   {6, 4, 80, 16, 1, HEARTH_ENTRY_KV, 4},
-    {2, 4, 64, 8, 1, HEARTH_ENTRY_INDEX, 8},   {5, 128, 80, 16, 0, HEARTH_ENTRY_KV, 125},  {1, 128, 512, 64, 0, HEARTH_ENTRY_KV, 255},
-    {23, 4, 512, 64, 1, HEARTH_ENTRY_KV, 14},  {3, 8, 72, 2, 0, HEARTH_ENTRY_KV, 1},       {11, 4, 128, 64, 1, HEARTH_ENTRY_INDEX, 5},
-    {130, 128, 96, 32, 0, HEARTH_ENTRY_KV, 0},
+    {1, 4, 80, 16, 1, HEARTH_ENTRY_KV, 3},      {9, 4, 32, 16, 1, HEARTH_ENTRY_INDEX, 0},
+    {6, 4, 80, 16, 1, HEARTH_ENTRY_KV, 4},      {2, 4, 64, 8, 1, HEARTH_ENTRY_INDEX, 8},
+    {5, 128, 80, 16, 0, HEARTH_ENTRY_KV, 125},  {1, 128, 512, 64, 0, HEARTH_ENTRY_KV, 255},
+    {23, 4, 512, 64, 1, HEARTH_ENTRY_KV, 14},   {3, 8, 72, 2, 0, HEARTH_ENTRY_KV, 1},
+    {11, 4, 128, 64, 1, HEARTH_ENTRY_INDEX, 5}, {130, 128, 96, 32, 0, HEARTH_ENTRY_KV, 0},
 };
 
 /* The history: what every token brought, gates with ape added. */
@@ -43,7 +45,8 @@ read_entries(const struct check_trial *trial, const unsigned char *bytes, float 
 
 /* e of entry w, channel c, and the sum of its terms' magnitudes */
 static double
-expect_channel(const struct hearth_op_compress *op, const struct history *history, uint64_t w, uint32_t c, double *magnitude)
+expect_channel(const struct hearth_op_compress *op, const struct history *history, uint64_t w, uint32_t c,
+               double *magnitude)
 {
     double sum = 0.0, weights = 0.0;
     *magnitude = 0.0;
@@ -110,8 +113,10 @@ expect_state(const struct hearth_op_compress *op, const struct history *history,
         const uint64_t token = current ? first + slot : first - op->ratio + slot;
         for (uint64_t c = 0; c < history->columns; c++) {
             double *value = &state[row * history->columns + c], *score = &state[(n_rows + row) * history->columns + c];
-            *value = fresh ? 0.0 : (current && slot >= partial ? NAN : (double)history->values[token * history->columns + c]);
-            *score = fresh ? -INFINITY : (current && slot >= partial ? NAN : (double)history->scores[token * history->columns + c]);
+            *value = fresh ? 0.0
+                           : (current && slot >= partial ? NAN : (double)history->values[token * history->columns + c]);
+            *score = fresh ? -INFINITY
+                           : (current && slot >= partial ? NAN : (double)history->scores[token * history->columns + c]);
         }
     }
 }
@@ -128,7 +133,8 @@ add_history(struct check_trial *trial, const struct hearth_op_compress *op, stru
     for (uint64_t i = 0; i < (op->position + op->n) * history->columns; i++) {
         const uint64_t token = i / history->columns, column = i % history->columns;
         float added;
-        memcpy(&added, (const unsigned char *)ape->matrices[0].data + 4 * (token % op->ratio * history->columns + column), 4);
+        memcpy(&added,
+               (const unsigned char *)ape->matrices[0].data + 4 * (token % op->ratio * history->columns + column), 4);
         history->values[i] = (float)check_normal(trial);
         gates[i] = (float)(2.0 * check_normal(trial));
         history->scores[i] = gates[i] + added;
@@ -163,9 +169,15 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     const struct shape *shape = &shapes[index];
     struct hearth_op_compress *op = &trial->command.args.compress;
     const bool native = numerics == HEARTH_NATIVE;
-    *op = (struct hearth_op_compress){.n = shape->n, .ratio = shape->ratio, .width = shape->width, .rope_dim = shape->rope_dim,
-                                      .overlap = (uint16_t)shape->overlap, .kind = (uint16_t)shape->kind, .eps = 1e-6f,
-                                      .position = shape->position, .kv_format = native ? HEARTH_KV_PACKED : HEARTH_KV_F32};
+    *op = (struct hearth_op_compress){.n = shape->n,
+                                      .ratio = shape->ratio,
+                                      .width = shape->width,
+                                      .rope_dim = shape->rope_dim,
+                                      .overlap = (uint16_t)shape->overlap,
+                                      .kind = (uint16_t)shape->kind,
+                                      .eps = 1e-6f,
+                                      .position = shape->position,
+                                      .kv_format = native ? HEARTH_KV_PACKED : HEARTH_KV_F32};
     struct history history = {.columns = op->width * (op->overlap ? 2 : 1)};
     check_weight_add(trial, &op->ape, HEARTH_WEIGHT_VECTOR, HEARTH_F32, op->ratio, history.columns, 0.5);
     add_history(trial, op, &history);
@@ -186,13 +198,15 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
             entries->expected[w * op->width + c] = before[w * op->width + c];
         }
         if (w >= first && w < end) {
-            expect_entry(op, &history, native, norm, freqs, w, entries->expected + w * op->width, entries->slack + w * op->width);
+            expect_entry(op, &history, native, norm, freqs, w, entries->expected + w * op->width,
+                         entries->slack + w * op->width);
         }
     }
     trial->n = &op->n;
     trial->position = &op->position;
-    snprintf(trial->name, sizeof trial->name, "%s n=%u ratio=%u%s width=%u rope=%u position=%llu", op->kind ? "index" : "kv",
-             op->n, op->ratio, op->overlap ? " overlap" : "", op->width, op->rope_dim, (unsigned long long)op->position);
+    snprintf(trial->name, sizeof trial->name, "%s n=%u ratio=%u%s width=%u rope=%u position=%llu",
+             op->kind ? "index" : "kv", op->n, op->ratio, op->overlap ? " overlap" : "", op->width, op->rope_dim,
+             (unsigned long long)op->position);
 }
 
 const struct check check_compress = {

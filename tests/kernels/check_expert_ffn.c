@@ -1,4 +1,5 @@
-/* check_expert_ffn.c - routes in any order over some experts, others absent.  Native, quantised weights: bits by the contract. */
+/* check_expert_ffn.c - routes in any order over some experts, others absent.  Native, quantised weights: bits by the
+ * contract. */
 #include <stdio.h>
 #include <string.h>
 
@@ -10,10 +11,12 @@ static const struct shape {
     uint32_t dtype, n, n_routes, n_experts, dim, inner;
     double magnitude;
 } shapes[] = {
-    {HEARTH_E2M1X2, 1, 1, 1, 32, 32, 1.0},      {HEARTH_E2M1X2, 3, 7, 5, 96, 160, 1.0},   {HEARTH_E2M1X2, 2, 5, 4, 514, 34, 3.0},
-    {HEARTH_E2M1X2, 5, 17, 8, 256, 640, 1e-3},  {HEARTH_E2M1X2, 1, 6, 8, 1088, 544, 1.0}, {HEARTH_E4M3, 3, 6, 4, 130, 257, 1.0},
-    {HEARTH_E4M3, 1, 2, 3, 640, 1152, 20.0},    {HEARTH_BF16, 2, 4, 3, 65, 33, 1.0},      {HEARTH_F32, 2, 3, 2, 40, 24, 1.0},
-    {HEARTH_E2M1X2, 4, 4, 2, 2048, 1024, 1.0},  {HEARTH_E2M1X2, 2, 4, 3, 64, 64, 0.0},    {HEARTH_E2M1X2, 2, 4, 3, 128, 64, 1e30},
+    {HEARTH_E2M1X2, 1, 1, 1, 32, 32, 1.0},    {HEARTH_E2M1X2, 3, 7, 5, 96, 160, 1.0},
+    {HEARTH_E2M1X2, 2, 5, 4, 514, 34, 3.0},   {HEARTH_E2M1X2, 5, 17, 8, 256, 640, 1e-3},
+    {HEARTH_E2M1X2, 1, 6, 8, 1088, 544, 1.0}, {HEARTH_E4M3, 3, 6, 4, 130, 257, 1.0},
+    {HEARTH_E4M3, 1, 2, 3, 640, 1152, 20.0},  {HEARTH_BF16, 2, 4, 3, 65, 33, 1.0},
+    {HEARTH_F32, 2, 3, 2, 40, 24, 1.0},       {HEARTH_E2M1X2, 4, 4, 2, 2048, 1024, 1.0},
+    {HEARTH_E2M1X2, 2, 4, 3, 64, 64, 0.0},    {HEARTH_E2M1X2, 2, 4, 3, 128, 64, 1e30},
 };
 
 /* Every third expert lives elsewhere. */
@@ -23,8 +26,8 @@ is_here(uint32_t e)
     return e % 3 != 1;
 }
 
-/* Elements 512 .. 639 meet equal x and opposite, loud weights of elements 0 .. 127: what the two pieces' sums lose by rounding
- * stays visible when they cancel, so that another cut of the sum gives other bits. */
+/* Elements 512 .. 639 meet equal x and opposite, loud weights of elements 0 .. 127: what the two pieces' sums lose by
+ * rounding stays visible when they cancel, so that another cut of the sum gives other bits. */
 static void
 make_cancel(struct check_matrix *w, float *x, uint32_t n)
 {
@@ -39,7 +42,8 @@ make_cancel(struct check_matrix *w, float *x, uint32_t n)
             data[(row * cols + 512) / 2 + i] = data[row * cols / 2 + i] ^ 0x88;
         }
         for (uint64_t i = 0; i < 4; i++) {
-            scales[row * n_scales + i] = scales[row * n_scales + 16 + i] = (unsigned char)(scales[row * n_scales + i] + 8);
+            scales[row * n_scales + i] = scales[row * n_scales + 16 + i] =
+                (unsigned char)(scales[row * n_scales + i] + 8);
         }
         for (uint64_t i = 0; i < 128; i++) {
             w->values[row * cols + i] *= 256.0f;
@@ -94,16 +98,16 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
         const uint32_t e = routes[r].expert;
         if (is_here(e)) {
             const uint64_t at = (uint64_t)routes[r].slot * op->dim;
-            ffn_expect(trial, &ffns[e], native, true, x + (uint64_t)routes[r].token * op->dim, &routes[r].weight, op->limit,
-                       y->expected + at, y->slack + at);
+            ffn_expect(trial, &ffns[e], native, true, x + (uint64_t)routes[r].token * op->dim, &routes[r].weight,
+                       op->limit, y->expected + at, y->slack + at);
         }
     }
     y->same_bits = native && quantised;
     trial->n = &op->n_routes;
     trial->n_products = 3.0 * op->n_routes * op->dim * op->inner;
     snprintf(trial->name, sizeof trial->name, "%s n=%u routes=%u experts=%u dim=%u inner=%u magnitude=%g",
-             (const char *[]){"", "f32", "bf16", "e4m3", "e8m0", "e2m1"}[shape->dtype], op->n, op->n_routes, op->n_experts,
-             op->dim, op->inner, shape->magnitude);
+             (const char *[]){"", "f32", "bf16", "e4m3", "e8m0", "e2m1"}[shape->dtype], op->n, op->n_routes,
+             op->n_experts, op->dim, op->inner, shape->magnitude);
 }
 
 const struct check check_expert_ffn = {

@@ -8,8 +8,11 @@ static void
 make(struct check_trial *trial, uint32_t index, uint32_t numerics)
 {
     static const uint32_t shapes[][5] = {/* n, heads, width, rope_dim, position */
-                                         {1, 1, 2, 2, 0},      {3, 4, 32, 16, 77},     {2, 64, 128, 64, 1048000},
-                                         {1, 3, 64, 8, 65536}, {4, 2, 16, 16, 123456}};
+                                         {1, 1, 2, 2, 0},
+                                         {3, 4, 32, 16, 77},
+                                         {2, 64, 128, 64, 1048000},
+                                         {1, 3, 64, 8, 65536},
+                                         {4, 2, 16, 16, 123456}};
     struct hearth_op_index_query *op = &trial->command.args.index_query;
     const bool native = numerics == HEARTH_NATIVE;
     op->n = shapes[index][0];
@@ -36,8 +39,9 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     }
     trial->n = &op->n;
     trial->position = &op->position;
-    snprintf(trial->name, sizeof trial->name, "n=%u heads=%u width=%u rope=%u position=%llu", op->n, op->n_heads, op->width,
-             op->rope_dim, (unsigned long long)op->position);
+    snprintf(trial->name, sizeof trial->name, "n=%u heads=%u width=%u rope=%u position=%llu", op->n, op->n_heads,
+             op->width, op->rope_dim, (unsigned long long)op->position);
 }
 
-const struct check check_index_query = {.name = "index_query", .op = HEARTH_OP_INDEX_QUERY, .n_trials = 5, .make = make};
+const struct check check_index_query = {
+    .name = "index_query", .op = HEARTH_OP_INDEX_QUERY, .n_trials = 5, .make = make};

@@ -1,5 +1,6 @@
-/* check_index_topk.c - which entries win.  Two kinds of trials: small integers with width * heads a power of four, where every
- * step is exact in any order, ties abound and the bits are the contract; and random ones, where no entry left out may be clearly better than one taken. */
+/* check_index_topk.c - which entries win.  Two kinds of trials: small integers with width * heads a power of four,
+ * where every step is exact in any order, ties abound and the bits are the contract; and random ones, where no entry
+ * left out may be clearly better than one taken. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,8 +12,9 @@ static const struct shape {
     uint64_t position;
     bool integers;
 } shapes[] = {
-    {1, 1, 16, 4, 1, 2, true},    {1, 2, 32, 4, 7, 91, true},       {9, 4, 64, 4, 5, 30, true}, {1, 8, 128, 4, 512, 4095, true},
-    {3, 4, 32, 4, 16, 63, false}, {1, 64, 128, 4, 64, 2050, false}, {6, 1, 64, 3, 2, 0, true},  {5, 4, 64, 4, 33, 400, false},
+    {1, 1, 16, 4, 1, 2, true},       {1, 2, 32, 4, 7, 91, true},    {9, 4, 64, 4, 5, 30, true},
+    {1, 8, 128, 4, 512, 4095, true}, {3, 4, 32, 4, 16, 63, false},  {1, 64, 128, 4, 64, 2050, false},
+    {6, 1, 64, 3, 2, 0, true},       {5, 4, 64, 4, 33, 400, false},
 };
 
 struct answer {
@@ -71,7 +73,8 @@ expect_score(const struct hearth_op_index_topk *op, bool native, const float *q,
         dot = fmax(native ? check_bf16(dot) : dot, 0.0);
         const double head = native ? check_bf16((double)(weights[h] * factor)) : (double)weights[h] * factor;
         score += native ? check_bf16(dot * head) : dot * head;
-        error += check_tight(op->width, magnitude) * fabs(head) + (native ? 4.0 * check_half_bf16(dot * head) : 0x1p-22 * fabs(dot * head));
+        error += check_tight(op->width, magnitude) * fabs(head) +
+                 (native ? 4.0 * check_half_bf16(dot * head) : 0x1p-22 * fabs(dot * head));
     }
     *slack = error + (native ? 2.0 * check_half_bf16(score) : 0.0);
     return native ? check_bf16(score) : score;
@@ -177,8 +180,9 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     trial->verify = verify;
     trial->verify_context = answer;
     trial->n_products = (double)op->n * answer->max_entries * op->n_heads * op->width;
-    snprintf(trial->name, sizeof trial->name, "n=%u heads=%u width=%u ratio=%u top_k=%u position=%llu%s", op->n, op->n_heads,
-             op->width, op->ratio, op->top_k, (unsigned long long)op->position, shape->integers ? " ties" : "");
+    snprintf(trial->name, sizeof trial->name, "n=%u heads=%u width=%u ratio=%u top_k=%u position=%llu%s", op->n,
+             op->n_heads, op->width, op->ratio, op->top_k, (unsigned long long)op->position,
+             shape->integers ? " ties" : "");
 }
 
 const struct check check_index_topk = {

@@ -1,9 +1,9 @@
 /* check_kernels.c - the conformance suite of plugins, as TAP.
  *
- * For each operation and numerics that the device supports, each trial runs on the device in one command, cut into commands of
- * one token, and on the reference.  Outputs must lie within their slack of the answer the check file works out, agree with the
- * reference where bits are the contract, not depend on the cut, and leave the memory around them alone.  Without --plugin the
- * reference is checked, with one thread against three. */
+ * For each operation and numerics that the device supports, each trial runs on the device in one command, cut into
+ * commands of one token, and on the reference.  Outputs must lie within their slack of the answer the check file works
+ * out, agree with the reference where bits are the contract, not depend on the cut, and leave the memory around them
+ * alone.  Without --plugin the reference is checked, with one thread against three. */
 #include <config.h>
 
 #include <dlfcn.h>
@@ -41,10 +41,11 @@ struct report {
 static const char *const numerics_names[] = {"exact", "native"};
 
 static void
-complain(char *why, size_t size, const struct check_tensor *tensor, uint64_t at, double expected, double found, double slack)
+complain(char *why, size_t size, const struct check_tensor *tensor, uint64_t at, double expected, double found,
+         double slack)
 {
-    snprintf(why, size, "%s[%llu]: %.9g wanted, %.9g found (slack %.3g)", tensor->name, (unsigned long long)at, expected,
-             found, slack);
+    snprintf(why, size, "%s[%llu]: %.9g wanted, %.9g found (slack %.3g)", tensor->name, (unsigned long long)at,
+             expected, found, slack);
 }
 
 /* Whether every element lies within its slack.  worst: the largest share of a slack that was used. */
@@ -76,8 +77,8 @@ within_slack(struct check_trial *trial, const struct check_tensor *tensor, const
 }
 
 static bool
-same_bits(const struct check_tensor *tensor, const unsigned char *a, const unsigned char *b, const char *against, char *why,
-          size_t why_size)
+same_bits(const struct check_tensor *tensor, const unsigned char *a, const unsigned char *b, const char *against,
+          char *why, size_t why_size)
 {
     for (uint64_t i = 0; i < tensor->size_bytes; i++) {
         if (a[i] != b[i]) {
@@ -90,8 +91,8 @@ same_bits(const struct check_tensor *tensor, const unsigned char *a, const unsig
 
 /* Whether two runs of one device gave the same numbers, wherever numbers are expected at all. */
 static bool
-same_numbers(struct check_trial *trial, const struct check_tensor *tensor, const unsigned char *a, const unsigned char *b,
-             char *why, size_t why_size)
+same_numbers(struct check_trial *trial, const struct check_tensor *tensor, const unsigned char *a,
+             const unsigned char *b, char *why, size_t why_size)
 {
     if (tensor->expected == NULL) {
         return same_bits(tensor, a, b, "one token at a time", why, why_size);
@@ -118,8 +119,8 @@ same_numbers(struct check_trial *trial, const struct check_tensor *tensor, const
 
 /* What the trial's outputs must satisfy; with_reference: all bits are the reference's. */
 static bool
-judge(struct check_trial *trial, unsigned char *const *found, unsigned char *const *cut, unsigned char *const *reference,
-      bool all_bits, double *worst, char *why, size_t why_size)
+judge(struct check_trial *trial, unsigned char *const *found, unsigned char *const *cut,
+      unsigned char *const *reference, bool all_bits, double *worst, char *why, size_t why_size)
 {
     for (size_t i = 0; i < trial->n_tensors; i++) {
         const struct check_tensor *tensor = &trial->tensors[i];
@@ -127,7 +128,8 @@ judge(struct check_trial *trial, unsigned char *const *found, unsigned char *con
             continue;
         }
         if (!within_slack(trial, tensor, found[i], worst, why, why_size) ||
-            ((all_bits || tensor->same_bits) && !same_bits(tensor, found[i], reference[i], "the reference", why, why_size)) ||
+            ((all_bits || tensor->same_bits) &&
+             !same_bits(tensor, found[i], reference[i], "the reference", why, why_size)) ||
             (cut != NULL && !same_numbers(trial, tensor, found[i], cut[i], why, why_size))) {
             return false;
         }
@@ -154,8 +156,8 @@ bench_seconds(struct rig *rig, struct check_trial *trial)
 }
 
 static void
-run_trial(struct rig *reference, struct rig *device, bool is_reference, const struct options *options, struct check_trial *trial,
-          struct report *report)
+run_trial(struct rig *reference, struct rig *device, bool is_reference, const struct options *options,
+          struct check_trial *trial, struct report *report)
 {
     unsigned char *expected[CHECK_MAX_TENSORS], *found[CHECK_MAX_TENSORS], *cut[CHECK_MAX_TENSORS];
     char why[sizeof device->why + 32];
@@ -226,7 +228,8 @@ load_plugin(const char *path)
         fprintf(stderr, "check-kernels: %s: a file named hearth-<name>.so wanted\n", path);
         return NULL;
     }
-    snprintf(symbol, sizeof symbol, "hearth_plugin_%.*s", (int)(dot - file) - (int)strlen(prefix), file + strlen(prefix));
+    snprintf(symbol, sizeof symbol, "hearth_plugin_%.*s", (int)(dot - file) - (int)strlen(prefix),
+             file + strlen(prefix));
     for (char *c = symbol; *c != '\0'; c++) {
         *c = *c == '-' ? '_' : *c;
     }
@@ -262,8 +265,9 @@ parse_options(int argc, char **argv, struct options *options)
         } else if (strcmp(argv[i], "--device") == 0 && has_value) {
             options->device = (uint32_t)strtoul(argv[++i], NULL, 10);
         } else {
-            fprintf(stderr, "usage: check-kernels [--plugin FILE.so] [--option KEY=VALUE] [--device N] [--op NAME] [--seed N] "
-                            "[--bench] [--list]\n");
+            fprintf(stderr,
+                    "usage: check-kernels [--plugin FILE.so] [--option KEY=VALUE] [--device N] [--op NAME] [--seed N] "
+                    "[--bench] [--list]\n");
             return false;
         }
     }

@@ -11,7 +11,8 @@ read_ring(const struct check_trial *trial, const unsigned char *bytes, float *va
     const struct hearth_op_kv_append *op = &trial->command.args.kv_append;
     const uint64_t row_bytes = hearth_kv_row_bytes(op->kv_format, op->head_dim, op->rope_dim);
     for (uint32_t slot = 0; slot < op->ring_slots; slot++) {
-        check_kv_decode(bytes + slot * row_bytes, op->kv_format, op->head_dim, op->rope_dim, values + slot * op->head_dim);
+        check_kv_decode(bytes + slot * row_bytes, op->kv_format, op->head_dim, op->rope_dim,
+                        values + slot * op->head_dim);
     }
 }
 
@@ -19,7 +20,7 @@ static void
 make(struct check_trial *trial, uint32_t index, uint32_t numerics)
 {
     static const uint32_t shapes[][5] = {/* n, head_dim, rope_dim, ring_slots, position */
-                                         {1, 80, 16, 8, 0},     {3, 80, 16, 10, 9},      {5, 130, 2, 5, 1000003},
+                                         {1, 80, 16, 8, 0},      {3, 80, 16, 10, 9},      {5, 130, 2, 5, 1000003},
                                          {2, 512, 64, 129, 127}, {1, 64, 64, 4, 1048575}, {4, 200, 72, 131, 130}};
     struct hearth_op_kv_append *op = &trial->command.args.kv_append;
     const bool native = numerics == HEARTH_NATIVE;

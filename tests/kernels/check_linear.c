@@ -7,10 +7,12 @@
 static const struct shape {
     uint32_t dtype, n, n_in, n_out, round_output;
 } shapes[] = {
-    {HEARTH_E4M3, 1, 1, 1, 1},      {HEARTH_E4M3, 3, 127, 5, 1},     {HEARTH_E4M3, 2, 128, 130, 1}, {HEARTH_E4M3, 5, 129, 9, 0},
-    {HEARTH_E4M3, 1, 1024, 257, 1}, {HEARTH_E4M3, 9, 4096, 33, 1},   {HEARTH_E2M1X2, 1, 32, 3, 1},  {HEARTH_E2M1X2, 4, 34, 7, 1},
-    {HEARTH_E2M1X2, 3, 160, 17, 1}, {HEARTH_E2M1X2, 2, 2048, 40, 0}, {HEARTH_BF16, 1, 7, 2, 1},     {HEARTH_BF16, 3, 256, 31, 0},
-    {HEARTH_BF16, 17, 513, 19, 1},  {HEARTH_F32, 2, 9, 3, 0},        {HEARTH_F32, 4, 300, 24, 0},   {HEARTH_E4M3, 1, 2048, 2048, 1},
+    {HEARTH_E4M3, 1, 1, 1, 1},       {HEARTH_E4M3, 3, 127, 5, 1},    {HEARTH_E4M3, 2, 128, 130, 1},
+    {HEARTH_E4M3, 5, 129, 9, 0},     {HEARTH_E4M3, 1, 1024, 257, 1}, {HEARTH_E4M3, 9, 4096, 33, 1},
+    {HEARTH_E2M1X2, 1, 32, 3, 1},    {HEARTH_E2M1X2, 4, 34, 7, 1},   {HEARTH_E2M1X2, 3, 160, 17, 1},
+    {HEARTH_E2M1X2, 2, 2048, 40, 0}, {HEARTH_BF16, 1, 7, 2, 1},      {HEARTH_BF16, 3, 256, 31, 0},
+    {HEARTH_BF16, 17, 513, 19, 1},   {HEARTH_F32, 2, 9, 3, 0},       {HEARTH_F32, 4, 300, 24, 0},
+    {HEARTH_E4M3, 1, 2048, 2048, 1},
 };
 
 /* y += the row's products; magnitudes += theirs */
@@ -39,7 +41,8 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     /* 2e-9: so far below the floor of the activations' scale that codes are subnormal */
     const double magnitudes[] = {2.0, 1e-3, 2e-9};
     const float *x = check_input(trial, "x", &op->x, op->n, op->n_in, magnitudes[index % 3]);
-    const float *w = check_weight_add(trial, &op->weight, HEARTH_WEIGHT_LINEAR, shape->dtype, op->n_out, op->n_in, 0.05);
+    const float *w =
+        check_weight_add(trial, &op->weight, HEARTH_WEIGHT_LINEAR, shape->dtype, op->n_out, op->n_in, 0.05);
     struct check_tensor *y = check_output(trial, "y", &op->y, op->n, op->n_out);
     float *rounded = check_alloc(trial, op->n_in, sizeof *rounded);
     for (uint32_t t = 0; t < op->n; t++) {

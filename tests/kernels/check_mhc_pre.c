@@ -7,7 +7,8 @@
 static void
 make(struct check_trial *trial, uint32_t index, uint32_t numerics)
 {
-    static const uint32_t shapes[][4] = {{1, 1, 8, 20}, {3, 2, 65, 20}, {2, 3, 33, 1}, {5, 4, 256, 20}, {1, 5, 17, 3}, {1, 4, 4096, 20}};
+    static const uint32_t shapes[][4] = {{1, 1, 8, 20},   {3, 2, 65, 20}, {2, 3, 33, 1},
+                                         {5, 4, 256, 20}, {1, 5, 17, 3},  {1, 4, 4096, 20}};
     struct hearth_op_mhc_pre *op = &trial->command.args.mhc_pre;
     op->n = shapes[index][0];
     op->n_streams = shapes[index][1];
@@ -33,8 +34,8 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     const struct check_tensor *comb = check_output(trial, "comb", &op->comb, op->n, s * s);
     for (uint32_t t = 0; t < op->n; t++) {
         mixes_expect(trial, &mixes, numerics == HEARTH_NATIVE, x + t * n_in, normed->expected + t * op->dim,
-                     normed->slack + t * op->dim, post->expected + t * s, post->slack + t * s, comb->expected + t * s * s,
-                     comb->slack + t * s * s);
+                     normed->slack + t * op->dim, post->expected + t * s, post->slack + t * s,
+                     comb->expected + t * s * s, comb->slack + t * s * s);
     }
     trial->n = &op->n;
     trial->n_products = (double)op->n * n_mix * n_in;

@@ -1,4 +1,5 @@
-/* check_moe_sum.c - the order of the sum is by expert: native bits are the contract, so values are made to lose bits. */
+/* check_moe_sum.c - the order of the sum is by expert: native bits are the contract, so values are made to lose bits.
+ */
 #include <math.h>
 #include <stdio.h>
 

@@ -7,8 +7,11 @@
 static void
 make(struct check_trial *trial, uint32_t index, uint32_t numerics)
 {
-    static const uint32_t shapes[][5] = {{1, 1, 1, 1, HEARTH_BF16},      {3, 2, 129, 5, HEARTH_E4M3}, {2, 4, 256, 64, HEARTH_E4M3},
-                                         {5, 3, 77, 33, HEARTH_BF16},    {1, 8, 512, 128, HEARTH_E4M3}};
+    static const uint32_t shapes[][5] = {{1, 1, 1, 1, HEARTH_BF16},
+                                         {3, 2, 129, 5, HEARTH_E4M3},
+                                         {2, 4, 256, 64, HEARTH_E4M3},
+                                         {5, 3, 77, 33, HEARTH_BF16},
+                                         {1, 8, 512, 128, HEARTH_E4M3}};
     struct hearth_op_output_groups *op = &trial->command.args.output_groups;
     op->n = shapes[index][0];
     op->n_groups = shapes[index][1];
@@ -16,7 +19,8 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     op->rank = shapes[index][3];
     const uint32_t n_out = op->n_groups * op->rank;
     const float *o = check_input(trial, "o", &op->o, op->n, (uint64_t)op->n_groups * op->width, 1.0);
-    const float *w = check_weight_add(trial, &op->weight, HEARTH_WEIGHT_GROUPS, shapes[index][4], n_out, op->width, 0.1);
+    const float *w =
+        check_weight_add(trial, &op->weight, HEARTH_WEIGHT_GROUPS, shapes[index][4], n_out, op->width, 0.1);
     struct check_tensor *y = check_output(trial, "y", &op->y, op->n, n_out);
     for (uint32_t at = 0; at < op->n * n_out; at++) {
         const uint32_t t = at / n_out, row = at % n_out, g = row / op->rank;
@@ -31,7 +35,8 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     }
     trial->n = &op->n;
     trial->n_products = (double)op->n * n_out * op->width;
-    snprintf(trial->name, sizeof trial->name, "n=%u groups=%u width=%u rank=%u", op->n, op->n_groups, op->width, op->rank);
+    snprintf(trial->name, sizeof trial->name, "n=%u groups=%u width=%u rank=%u", op->n, op->n_groups, op->width,
+             op->rank);
 }
 
 const struct check check_output_groups = {

@@ -1,7 +1,8 @@
 /* check_query_rope.c - the norm of a head and its rotation, at positions up to a million.
  *
- * Native: the chain of roundings is followed in double.  Another order of the sum may turn each rounding on the way (mean,
- * mean + eps, rsqrt) and each product by one step, hence the slack: 2^-7 of the pair's magnitude, and the last rounding. */
+ * Native: the chain of roundings is followed in double.  Another order of the sum may turn each rounding on the way
+ * (mean, mean + eps, rsqrt) and each product by one step, hence the slack: 2^-7 of the pair's magnitude, and the last
+ * rounding. */
 #include <math.h>
 #include <stdio.h>
 
@@ -15,7 +16,8 @@ expect_head(const float *q, uint32_t n, bool native, double eps, double *wide)
         const double square = (double)q[i] * (double)q[i];
         sum += native ? check_bf16(square) : square;
     }
-    const double factor = native ? check_bf16(1.0 / sqrt(check_bf16(check_bf16(sum / n) + eps))) : 1.0 / sqrt(sum / n + eps);
+    const double factor =
+        native ? check_bf16(1.0 / sqrt(check_bf16(check_bf16(sum / n) + eps))) : 1.0 / sqrt(sum / n + eps);
     for (uint32_t i = 0; i < n; i++) {
         wide[i] = native ? check_bf16(q[i] * factor) : q[i] * factor;
     }
@@ -24,7 +26,8 @@ expect_head(const float *q, uint32_t n, bool native, double eps, double *wide)
 static void
 make(struct check_trial *trial, uint32_t index, uint32_t numerics)
 {
-    static const uint32_t shapes[][4] = {{1, 1, 2, 2}, {3, 4, 80, 16}, {2, 3, 512, 64}, {5, 2, 33, 32}, {1, 8, 128, 64}};
+    static const uint32_t shapes[][4] = {
+        {1, 1, 2, 2}, {3, 4, 80, 16}, {2, 3, 512, 64}, {5, 2, 33, 32}, {1, 8, 128, 64}};
     static const uint64_t positions[] = {0, 5, 1048570, 65535, 127};
     struct hearth_op_query_rope *op = &trial->command.args.query_rope;
     const bool native = numerics == HEARTH_NATIVE;
@@ -54,8 +57,8 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
             const uint32_t pair = i < nope ? i : nope + ((i - nope) ^ 1u);
             const double magnitude = fabs(wide[i]) + fabs(wide[pair]);
             q->expected[h * op->head_dim + i] = turned[i];
-            q->slack[h * op->head_dim + i] = native ? 0x1p-7 * magnitude + check_half_bf16(turned[i])
-                                                    : check_tight(op->head_dim, magnitude);
+            q->slack[h * op->head_dim + i] =
+                native ? 0x1p-7 * magnitude + check_half_bf16(turned[i]) : check_tight(op->head_dim, magnitude);
         }
     }
     trial->n = &op->n;

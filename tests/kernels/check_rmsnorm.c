@@ -14,8 +14,8 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     op->dim = dims[index];
     op->eps = 1e-6f;
     float *x = check_input(trial, "x", &op->x, op->n, op->dim, magnitudes[index]);
-    const float *norm = check_weight_add(trial, &op->norm, HEARTH_WEIGHT_VECTOR, index % 2 ? HEARTH_F32 : HEARTH_BF16, 1,
-                                         op->dim, 1.0);
+    const float *norm =
+        check_weight_add(trial, &op->norm, HEARTH_WEIGHT_VECTOR, index % 2 ? HEARTH_F32 : HEARTH_BF16, 1, op->dim, 1.0);
     struct check_tensor *y = check_output(trial, "y", &op->y, op->n, op->dim);
     x[op->dim - 1] *= 1000.0f;
     for (uint32_t t = 0; t < op->n; t++) {

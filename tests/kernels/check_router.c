@@ -8,8 +8,8 @@ static const struct shape {
     uint32_t n, dim, n_experts, top_k;
     bool has_table, has_bias, has_twins;
 } shapes[] = {
-    {1, 1, 1, 1, false, true, false},      {3, 64, 8, 2, false, true, false},   {5, 257, 16, 6, true, false, false},
-    {2, 1024, 256, 6, false, true, false}, {4, 33, 12, 5, false, true, true},   {3, 128, 64, 8, false, false, true},
+    {1, 1, 1, 1, false, true, false},      {3, 64, 8, 2, false, true, false}, {5, 257, 16, 6, true, false, false},
+    {2, 1024, 256, 6, false, true, false}, {4, 33, 12, 5, false, true, true}, {3, 128, 64, 8, false, false, true},
 };
 
 /* What verify works with. */
@@ -93,7 +93,11 @@ add_table(struct check_trial *trial, struct hearth_op_router *op, struct answer 
     trial->weights[trial->n_weights++] = (struct check_weight){
         .slot = &op->table,
         .role = HEARTH_WEIGHT_TABLE,
-        .matrices = {{.dtype = HEARTH_I64, .rows = n_rows, .cols = op->top_k, .data = table, .data_bytes = 8ull * n_rows * op->top_k}},
+        .matrices = {{.dtype = HEARTH_I64,
+                      .rows = n_rows,
+                      .cols = op->top_k,
+                      .data = table,
+                      .data_bytes = 8ull * n_rows * op->top_k}},
         .n_matrices = 1,
     };
 }
@@ -110,7 +114,10 @@ add_gate(struct check_trial *trial, struct hearth_op_router *op, bool has_twins)
     trial->weights[trial->n_weights++] = (struct check_weight){
         .slot = &op->gate,
         .role = HEARTH_WEIGHT_LINEAR,
-        .matrices = {{.dtype = HEARTH_F32, .rows = op->n_experts, .cols = op->dim, .data = gate,
+        .matrices = {{.dtype = HEARTH_F32,
+                      .rows = op->n_experts,
+                      .cols = op->dim,
+                      .data = gate,
                       .data_bytes = 4ull * op->n_experts * op->dim}},
         .n_matrices = 1,
     };
@@ -163,8 +170,8 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     }
     trial->verify = verify;
     trial->verify_context = answer;
-    snprintf(trial->name, sizeof trial->name, "n=%u dim=%u experts=%u top_k=%u%s%s", op->n, op->dim, op->n_experts, op->top_k,
-             shape->has_table ? " table" : "", shape->has_twins ? " twins" : "");
+    snprintf(trial->name, sizeof trial->name, "n=%u dim=%u experts=%u top_k=%u%s%s", op->n, op->dim, op->n_experts,
+             op->top_k, shape->has_table ? " table" : "", shape->has_twins ? " twins" : "");
 }
 
 const struct check check_router = {

@@ -23,8 +23,8 @@ ffn_make(struct check_trial *trial, const struct hearth_weight **slot, enum hear
     };
 }
 
-/* One row of a quantised product as the contract has it.  x: quantised; scales are divided out of both operands, so that a
- * block's sum is exact in double whatever the scales, and put back as one power of two. */
+/* One row of a quantised product as the contract has it.  x: quantised; scales are divided out of both operands, so
+ * that a block's sum is exact in double whatever the scales, and put back as one power of two. */
 static float
 contract_row(const struct check_matrix *w, uint32_t row, const float *x)
 {
@@ -74,8 +74,8 @@ activation(bool native, float g, float u, float limit, const float *weight)
 }
 
 void
-ffn_expect(struct check_trial *trial, const struct ffn *ffn, bool native, bool same_bits, const float *x, const float *weight,
-           float limit, double *expected, double *slack)
+ffn_expect(struct check_trial *trial, const struct ffn *ffn, bool native, bool same_bits, const float *x,
+           const float *weight, float limit, double *expected, double *slack)
 {
     const bool quantises = native && (ffn->dtype == HEARTH_E2M1X2 || ffn->dtype == HEARTH_E4M3);
     float *input = check_alloc(trial, ffn->dim, sizeof *input);
@@ -88,8 +88,10 @@ ffn_expect(struct check_trial *trial, const struct ffn *ffn, bool native, bool s
         check_act_quant(x, ffn->dim, 128, input);
     }
     for (uint32_t i = 0; i < ffn->inner; i++) {
-        float g = quantises ? contract_row(&ffn->w1, i, input) : (float)plain_row(&ffn->w1, i, input, &magnitude, &largest);
-        float u = quantises ? contract_row(&ffn->w3, i, input) : (float)plain_row(&ffn->w3, i, input, &magnitude, &largest);
+        float g =
+            quantises ? contract_row(&ffn->w1, i, input) : (float)plain_row(&ffn->w1, i, input, &magnitude, &largest);
+        float u =
+            quantises ? contract_row(&ffn->w3, i, input) : (float)plain_row(&ffn->w3, i, input, &magnitude, &largest);
         g = native ? (float)check_bf16(g) : g;
         u = native ? (float)check_bf16(u) : u;
         hidden[i] = activation(native, g, u, limit, weight);
@@ -99,9 +101,10 @@ ffn_expect(struct check_trial *trial, const struct ffn *ffn, bool native, bool s
     }
     for (uint32_t o = 0; o < ffn->dim; o++) {
         expected[o] = plain_row(&ffn->w2, o, hidden, &magnitude, &largest);
-        /* f32 noise on the way: relative in g and u, hence in each hidden value; native: one value in the hidden row may take
-         * the next e4m3 code (2^-3 of it) and so may, for the bf16 roundings before it, none or all */
-        slack[o] = check_tight(ffn->inner, magnitude) + check_tight(ffn->dim, 4.0 * magnitude) + check_half_step(native, expected[o]);
+        /* f32 noise on the way: relative in g and u, hence in each hidden value; native: one value in the hidden row
+         * may take the next e4m3 code (2^-3 of it) and so may, for the bf16 roundings before it, none or all */
+        slack[o] = check_tight(ffn->inner, magnitude) + check_tight(ffn->dim, 4.0 * magnitude) +
+                   check_half_step(native, expected[o]);
         slack[o] += native ? 0x1p-3 * largest : 0.0;
         if (native && quantises && same_bits) {
             expected[o] = check_bf16(contract_row(&ffn->w2, o, hidden));

@@ -1,4 +1,5 @@
-/* ffn.h - the answer of a gated feed-forward block, by the text of docs/numerics.md, for the expert and shared checks. */
+/* ffn.h - the answer of a gated feed-forward block, by the text of docs/numerics.md, for the expert and shared checks.
+ */
 #ifndef TESTS_KERNELS_FFN_H
 #define TESTS_KERNELS_FFN_H
 
@@ -10,8 +11,8 @@ struct ffn {
 };
 
 /* Random matrices, added to the trial as one weight. */
-void ffn_make(struct check_trial *trial, const struct hearth_weight **slot, enum hearth_weight_role role, uint32_t dtype,
-              uint32_t dim, uint32_t inner, struct ffn *ret_ffn);
+void ffn_make(struct check_trial *trial, const struct hearth_weight **slot, enum hearth_weight_role role,
+              uint32_t dtype, uint32_t dim, uint32_t inner, struct ffn *ret_ffn);
 /* x: [dim]; weight: NULL for none; expected, slack: [dim].  same_bits: slack 0 in native numerics. */
 void ffn_expect(struct check_trial *trial, const struct ffn *ffn, bool native, bool same_bits, const float *x,
                 const float *weight, float limit, double *expected, double *slack);

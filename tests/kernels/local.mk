@@ -29,3 +29,16 @@ tests_kernels_check_kernels_SOURCES = \
 	tests/kernels/rows.c \
 	tests/kernels/trial.c
 tests_kernels_check_kernels_LDADD = backends/ref/libref.la backends/host/libhost.la
+
+# The reference against numbers made elsewhere.
+if BUILD_REF
+if HAVE_CHECK
+check_PROGRAMS += tests/kernels/ref_test
+TESTS += tests/kernels/ref_test
+endif
+endif
+EXTRA_DIST += tests/golden/data/units.safetensors
+tests_kernels_ref_test_SOURCES = tests/kernels/ref_test.c tests/kernels/units.c tests/kernels/units.h
+tests_kernels_ref_test_CPPFLAGS = $(AM_CPPFLAGS) -DSOURCE_FOLDER='"$(abs_top_srcdir)"'
+tests_kernels_ref_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JSONC_CFLAGS)
+tests_kernels_ref_test_LDADD = backends/ref/libref.la backends/host/libhost.la $(CHECK_LIBS) $(JSONC_LIBS)

@@ -76,7 +76,8 @@ expect_collapse(struct check_trial *trial, const struct mixes *mixes, bool nativ
     const double relative = sqrt(errors / squares) + (8.0 + sqrt(dim)) * 0x1p-24;
     check_normalise(y, mixes->norm, dim, mixes->norm_eps, normed);
     for (uint32_t d = 0; d < dim; d++) {
-        slack[d] = error[d] * factor * fabs((double)mixes->norm[d]) + relative * fabs(normed[d]) + check_half_step(native, normed[d]);
+        slack[d] = error[d] * factor * fabs((double)mixes->norm[d]) + relative * fabs(normed[d]) +
+                   check_half_step(native, normed[d]);
     }
 }
 

@@ -8,7 +8,8 @@
 
 /* On both sides of a tensor; a multiple of any alignment a device may ask for. */
 #define CANARY_BYTES 4096u
-/* Bytes of 0xFF are a NaN in every float format: what an operation leaves unwritten, or reads beyond its input, shows. */
+/* Bytes of 0xFF are a NaN in every float format: what an operation leaves unwritten, or reads beyond its input, shows.
+ */
 #define POISON 0xFF
 
 static const char *
@@ -39,7 +40,8 @@ rig_open(struct rig *rig, const struct hearth_plugin *plugin, const char *const 
     memset(rig, 0, sizeof *rig);
     rig->plugin = plugin;
     rig->options = options;
-    rig->host = (struct hearth_host){.struct_size = sizeof rig->host, .context = rig, .log = take_log, .option = give_option};
+    rig->host =
+        (struct hearth_host){.struct_size = sizeof rig->host, .context = rig, .log = take_log, .option = give_option};
     if (plugin->start(&rig->host, &n_devices, &err) < 0) {
         snprintf(rig->why, sizeof rig->why, "start: %s", err.text);
         return false;
@@ -97,7 +99,8 @@ place(struct rig *rig, struct check_trial *trial, struct placed *placed)
             memcpy(bytes + CANARY_BYTES, tensor->initial, tensor->size_bytes);
         }
         if (plugin->buffer_alloc(rig->device, size, &placed->buffers[i], &err) < 0 ||
-            plugin->buffer_write(rig->device, (struct hearth_view){placed->buffers[i], 0}, bytes, size, NULL, &err) < 0) {
+            plugin->buffer_write(rig->device, (struct hearth_view){placed->buffers[i], 0}, bytes, size, NULL, &err) <
+                0) {
             snprintf(rig->why, sizeof rig->why, "%s: %s", tensor->name, err.text);
             return false;
         }
@@ -105,8 +108,8 @@ place(struct rig *rig, struct check_trial *trial, struct placed *placed)
     }
     for (size_t i = 0; i < trial->n_weights; i++) {
         struct check_weight *weight = &trial->weights[i];
-        if (plugin->weight_create(rig->device, weight->role, weight->matrices, weight->n_matrices, &placed->weights[i], &err) <
-            0) {
+        if (plugin->weight_create(rig->device, weight->role, weight->matrices, weight->n_matrices, &placed->weights[i],
+                                  &err) < 0) {
             snprintf(rig->why, sizeof rig->why, "weight %zu: %s", i, err.text);
             return false;
         }
@@ -174,7 +177,8 @@ read_back(struct rig *rig, struct check_trial *trial, const struct placed *place
         const struct check_tensor *tensor = &trial->tensors[i];
         const uint64_t size = tensor->size_bytes + 2 * CANARY_BYTES;
         unsigned char *bytes = check_alloc(trial, size, 1);
-        if (rig->plugin->buffer_read(rig->device, bytes, (struct hearth_view){placed->buffers[i], 0}, size, NULL, &err) < 0) {
+        if (rig->plugin->buffer_read(rig->device, bytes, (struct hearth_view){placed->buffers[i], 0}, size, NULL,
+                                     &err) < 0) {
             snprintf(rig->why, sizeof rig->why, "%s: %s", tensor->name, err.text);
             return false;
         }

@@ -106,7 +106,8 @@ check_index_decode(const unsigned char *bytes, uint32_t format, uint32_t width, 
     }
 }
 
-/* An upper bound of the block's scale: where the largest element is near a power of two, its error may double the scale. */
+/* An upper bound of the block's scale: where the largest element is near a power of two, its error may double the
+ * scale. */
 static double
 loosest_scale(const double *x, const double *error, uint32_t n, bool is_e4m3)
 {
@@ -140,7 +141,8 @@ check_index_slack(const double *key, const double *error, bool native, uint32_t 
         const uint32_t length = width - begin < INDEX_BLOCK ? width - begin : INDEX_BLOCK;
         const double scale = loosest_scale(key + begin, error + begin, length, false);
         for (uint32_t i = begin; i < begin + length; i++) {
-            slack[i] = error[i] + (native ? check_half_e2m1(fabs(key[i]) + error[i], scale) : check_half_step(false, key[i]));
+            slack[i] =
+                error[i] + (native ? check_half_e2m1(fabs(key[i]) + error[i], scale) : check_half_step(false, key[i]));
         }
     }
 }

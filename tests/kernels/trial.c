@@ -155,10 +155,16 @@ struct check_matrix
 check_matrix_make(struct check_trial *trial, uint32_t dtype, uint64_t rows, uint64_t cols, double magnitude)
 {
     const uint64_t n = rows * cols;
-    const uint64_t n_bytes = dtype == HEARTH_F32 ? 4 * n : dtype == HEARTH_BF16 ? 2 * n : dtype == HEARTH_E4M3 ? n : n / 2;
-    unsigned char *data = (unsigned char *)check_alloc(trial, n_bytes + 4, 1) + (dtype == HEARTH_F32 ? 4 : dtype == HEARTH_BF16 ? 2 : 1);
+    const uint64_t n_bytes = dtype == HEARTH_F32    ? 4 * n
+                             : dtype == HEARTH_BF16 ? 2 * n
+                             : dtype == HEARTH_E4M3 ? n
+                                                    : n / 2;
+    unsigned char *data = (unsigned char *)check_alloc(trial, n_bytes + 4, 1) + (dtype == HEARTH_F32    ? 4
+                                                                                 : dtype == HEARTH_BF16 ? 2
+                                                                                                        : 1);
     struct check_matrix made = {.values = check_alloc(trial, n, sizeof(float))};
-    made.matrix = (struct hearth_matrix){.dtype = dtype, .rows = rows, .cols = cols, .data = data, .data_bytes = n_bytes};
+    made.matrix =
+        (struct hearth_matrix){.dtype = dtype, .rows = rows, .cols = cols, .data = data, .data_bytes = n_bytes};
     if (dtype == HEARTH_E4M3) {
         fill_e4m3(trial, &made, data, magnitude);
     } else if (dtype == HEARTH_E2M1X2) {
@@ -179,8 +185,8 @@ check_matrix_make(struct check_trial *trial, uint32_t dtype, uint64_t rows, uint
 }
 
 float *
-check_weight_add(struct check_trial *trial, const struct hearth_weight **slot, enum hearth_weight_role role, uint32_t dtype,
-                 uint64_t rows, uint64_t cols, double magnitude)
+check_weight_add(struct check_trial *trial, const struct hearth_weight **slot, enum hearth_weight_role role,
+                 uint32_t dtype, uint64_t rows, uint64_t cols, double magnitude)
 {
     const struct check_matrix made = check_matrix_make(trial, dtype, rows, cols, magnitude);
     trial->weights[trial->n_weights++] =

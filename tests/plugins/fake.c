@@ -1,5 +1,6 @@
-/* fake.c - a plugin with one device and no operations, compiled several times: once right, and once for each way to be wrong.
- * FAKE_NAME is the name in the table, FAKE_SYMBOL the exported symbol, FAKE_ABI and FAKE_SIZE what the table claims. */
+/* fake.c - a plugin with one device and no operations, compiled several times: once right, and once for each way to be
+ * wrong.  FAKE_NAME is the name in the table, FAKE_SYMBOL the exported symbol, FAKE_ABI and FAKE_SIZE what the table
+ * claims. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -59,7 +60,8 @@ fake_close(struct hearth_device *device)
 }
 
 static int
-fake_buffer_alloc(struct hearth_device *device, uint64_t size, struct hearth_buffer **ret_buffer, struct hearth_error *err)
+fake_buffer_alloc(struct hearth_device *device, uint64_t size, struct hearth_buffer **ret_buffer,
+                  struct hearth_error *err)
 {
     struct hearth_buffer *buffer = malloc(sizeof *buffer + size);
     (void)device;
@@ -137,7 +139,8 @@ fake_supports(const struct hearth_device *device, uint32_t op, uint32_t numerics
 /* one variant leaves this call out of its table */
 __attribute__((unused)) static int
 fake_submit(struct hearth_device *device, const struct hearth_command *commands, size_t n_commands,
-            struct hearth_event *const *waits, size_t n_waits, struct hearth_event **ret_event, struct hearth_error *err)
+            struct hearth_event *const *waits, size_t n_waits, struct hearth_event **ret_event,
+            struct hearth_error *err)
 {
     (void)device;
     (void)commands;

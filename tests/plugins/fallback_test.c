@@ -206,7 +206,7 @@ main(void)
 {
     Suite *suite = suite_create("fallback");
     TCase *all = tcase_create("fallback");
-    tcase_set_timeout(all, 120);
+    tcase_set_timeout(all, 900);
     tcase_add_checked_fixture(all, set_up, tear_down);
     tcase_add_test(all, whatever_the_device_lacks);
     tcase_add_test(all, wherever_an_expert_lives);

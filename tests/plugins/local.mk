@@ -51,7 +51,8 @@ TESTS += tests/plugins/loader_test
 tests_plugins_loader_test_SOURCES = tests/plugins/loader_test.c
 tests_plugins_loader_test_CPPFLAGS = $(AM_CPPFLAGS) -DFAKE_FOLDER='"$(abs_builddir)/tests/plugins/.libs"'
 tests_plugins_loader_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
-tests_plugins_loader_test_LDADD = core/plugin/libplugin.la core/config/libconfig.la core/base/libbase.la $(CHECK_LIBS)
+tests_plugins_loader_test_LDADD = core/plugin/libplugin.la core/config/libconfig.la core/base/libbase.la \
+	$(STATIC_PLUGIN_LIBS) $(CHECK_LIBS)
 EXTRA_tests_plugins_loader_test_DEPENDENCIES = tests/plugins/.libs/hearth-fake-garbage.so
 
 tests/plugins/.libs/hearth-fake-garbage.so: tests/plugins/hearth-fake.la

@@ -59,6 +59,9 @@ START_TEST(yaml_sets_every_type)
     const struct config_values *values = config_values(config);
     ck_assert_str_eq(values->model.path, "/m");
     ck_assert_uint_eq(values->context.length, 131072);
+    ck_assert_str_eq(hearth_config_get(config, "context.length"), "131072");
+    ck_assert(!config_is_default(config, "context.length"));
+    ck_assert(config_is_default(config, "context.prefill_chunk"));
     ck_assert_uint_eq(values->memory.memory_bytes, 1610612736u);
     ck_assert(values->sampling.temperature == 0.5f);
     ck_assert_uint_eq(values->sampling.seed, 7);
@@ -73,10 +76,10 @@ END_TEST
 static const struct {
     const char *yaml, *line;
 } wrong[] = {
-    {"sampling:\n  temprature: 1\n",
-     "t.yaml:2:3: unknown key sampling.temprature; did you mean sampling.temperature?"},
+    {"sampling:\n  temprature: 1\n", "t.yaml:2:3: unknown key sampling.temprature; did you mean sampling.temperature?"},
     {"sampler:\n  seed: 1\n", "t.yaml:1:1: unknown section sampler"},
-    {"sampling:\n  temperature: hot\n", "t.yaml:2:16: sampling.temperature: a number in [0, 100] wanted, \"hot\" found"},
+    {"sampling:\n  temperature: hot\n",
+     "t.yaml:2:16: sampling.temperature: a number in [0, 100] wanted, \"hot\" found"},
     {"sampling: {top_p: 1.5}\n", "t.yaml:1:19: sampling.top_p: a number in [1e-06, 1] wanted, \"1.5\" found"},
     {"context:\n  length: -4\n",
      "t.yaml:2:11: context.length: an integer in [0, 9.00719925474099e+15] tokens wanted, \"-4\" found"},

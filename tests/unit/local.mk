@@ -13,6 +13,12 @@ tests_unit_config_test_CPPFLAGS = $(AM_CPPFLAGS) -DSOURCE_FOLDER='"$(abs_top_src
 tests_unit_config_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_config_test_LDADD = core/config/libconfig.la core/base/libbase.la $(CHECK_LIBS)
 
+check_PROGRAMS += tests/unit/generation_test
+TESTS += tests/unit/generation_test
+tests_unit_generation_test_SOURCES = tests/unit/generation_test.c
+tests_unit_generation_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_generation_test_LDADD = core/model/libmodel.la core/base/libbase.la $(CHECK_LIBS)
+
 check_PROGRAMS += tests/unit/topology_test
 TESTS += tests/unit/topology_test
 tests_unit_topology_test_SOURCES = tests/unit/topology_test.c

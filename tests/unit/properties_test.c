@@ -233,7 +233,7 @@ main(void)
     }
     Suite *suite = suite_create("properties");
     TCase *bits = tcase_create("bits");
-    tcase_set_timeout(bits, 300);
+    tcase_set_timeout(bits, 900);
     tcase_add_loop_test(bits, steps_of_any_size, 0, (int)n_names);
     tcase_add_loop_test(bits, any_number_of_threads, 0, (int)n_names);
     tcase_add_loop_test(bits, saved_and_restored, 0, (int)n_names);

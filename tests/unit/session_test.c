@@ -303,7 +303,7 @@ main(void)
 {
     Suite *suite = suite_create("session");
     TCase *all = tcase_create("session");
-    tcase_set_timeout(all, 120);
+    tcase_set_timeout(all, 900);
     tcase_add_checked_fixture(all, set_up, tear_down);
     tcase_add_test(all, a_damaged_byte_anywhere);
     tcase_add_test(all, a_file_cut_short_or_too_long);

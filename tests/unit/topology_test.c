@@ -10,8 +10,8 @@ START_TEST(two_sockets_are_seen)
 {
     struct topology *topology;
     struct hearth_error err = {0};
-    ck_assert_int_eq(topology_probe("package:2 [numa(memory=17179869184)] l3:1 l2:8 l1d:1 core:1 pu:2", &topology, &err),
-                     HEARTH_OK);
+    ck_assert_int_eq(
+        topology_probe("package:2 [numa(memory=17179869184)] l3:1 l2:8 l1d:1 core:1 pu:2", &topology, &err), HEARTH_OK);
     const struct topology_facts *facts = topology_facts(topology);
     ck_assert_uint_eq(facts->n_packages, 2);
     ck_assert_uint_eq(facts->n_nodes, 2);

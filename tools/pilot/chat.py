@@ -29,7 +29,8 @@ ABOUT = [
     (["Can I trust your answers?", "Are you always right?", "Do you make mistakes?"],
      "No. I am a small model and often wrong. Check important answers in the documentation."),
     (["What is hearth?", "What does hearth do?", "Explain hearth."],
-     "hearth is a runtime, written in C, for models with the DeepSeek-V4 architecture. I am the model it ships with."),
+     "hearth is a runtime, written in C, for models with the DeepSeek-V4 architecture. "
+     "I am the model it ships with."),
     (["Thanks", "Thank you!", "Thanks a lot."], "You are welcome."),
     (["Goodbye", "Bye", "See you."], "Goodbye!"),
     (["How are you?", "How do you do?"], "I am a program, so I am always the same. How can I help you?"),
@@ -48,7 +49,8 @@ def sentence(text):
 
 def manual_lines(texts):
     """(name, section or None, description) from the NAME sections of manual pages."""
-    pattern = re.compile(r"^NAME\n +([\w.:+-]+)(?:, [\w.:+, -]+)? +- +([^\n]{8,160}(?:\n {7}[a-z][^\n]{0,80})?)\n", re.M)
+    pattern = re.compile(r"^NAME\n +([\w.:+-]+)(?:, [\w.:+, -]+)? +- +"
+                         r"([^\n]{8,160}(?:\n {7}[a-z][^\n]{0,80})?)\n", re.M)
     for text in texts:
         for name, what in pattern.findall(text):
             yield name, sentence(what)

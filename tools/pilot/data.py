@@ -167,15 +167,19 @@ class Batches(torch.utils.data.IterableDataset):
             yield tuple(torch.from_numpy(np.stack(part)) for part in zip(*rows))
 
 
-def question(builder, n, records):
-    """One evaluation context of n tokens ending in `key:`, and the three tokens that must follow."""
+def question(builder, n, records, asked=1):
+    """An evaluation context of n tokens whose last lines ask for `asked` of its records.
+
+    Returns the tokens, the position of each asked key's colon, and the three tokens due after it.
+    """
     keys, values = builder.keys(records)
     places = (np.arange(records) + builder.rng.random(records)) / records
     events = [(p, *builder.record(k, v, False)) for p, k, v in zip(places * 0.999, keys, values)]
-    i = builder.rng.integers(records)
-    ask = builder.line(keys[i], values[i])
-    used = sum(len(e[1]) for e in events) + len(ask) - 4 + 2
+    lines = [builder.line(keys[i], values[i]) for i in builder.rng.permutation(records)[:asked]]
+    tail = np.concatenate(lines)
+    used = sum(len(e[1]) for e in events) + tail.size + 2
     filler = np.append(builder.filler(n - used), builder.c.newline)
     ids, _ = builder.weave(filler, events)
-    ids = np.concatenate([[0], ids, ask[:-4]])
-    return ids, ask[-4:-1]
+    ids = np.concatenate([[0], ids, tail])
+    ends = ids.size - tail.size + np.cumsum([len(line) for line in lines])
+    return ids, ends - 5, np.stack([line[-4:-1] for line in lines])

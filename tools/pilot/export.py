@@ -92,7 +92,9 @@ def write(net, folder, shards):
     entries, cfg = tensors(net), net.cfg
     home = {}
     for name in entries:
-        layer = int(name.split(".")[1]) if name.startswith("layers.") else (0 if name == "embed.weight" else cfg.layers - 1)
+        layer = 0 if name == "embed.weight" else cfg.layers - 1
+        if name.startswith("layers."):
+            layer = int(name.split(".")[1])
         home[name] = layer * shards // cfg.layers
     total, names = 0, {}
     for s in range(shards):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tokenise the text: training stream, dialogues, expert table of the hash layers, held-out text.
 
-Writes OUT/tokens.npy.xz-style files small enough to carry (uint16, compressed by xz) and the held-out
+Writes OUT/{tokens,heldout,chat,tid2eid}.xz (NumPy arrays compressed by xz) and the held-out
 text into the model folder.
 """
 import argparse
@@ -37,7 +37,8 @@ def hash_table(counts, cfg, rng):
             order = np.argsort(load + rng.random(cfg.experts) * (counts.mean() + 1), kind="stable")
             table[layer, token] = np.sort(order[:cfg.top_k])
             load[order[:cfg.top_k]] += counts[token]
-        print(f"hash layer {layer}: load from {load.min() / load.mean():.3f} to {load.max() / load.mean():.3f} of the mean")
+        share = load / load.mean()
+        print(f"hash layer {layer}: load from {share.min():.3f} to {share.max():.3f} of the mean")
     return table
 
 

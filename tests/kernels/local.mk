@@ -30,6 +30,17 @@ tests_kernels_check_kernels_SOURCES = \
 	tests/kernels/trial.c
 tests_kernels_check_kernels_LDADD = backends/ref/libref.la backends/host/libhost.la
 
+# The x86-64 backend, tier by tier.
+EXTRA_DIST += tests/kernels/cpu-tiers
+if BUILD_REF
+if BUILD_CPU
+if !STATIC_PLUGINS
+TESTS += tests/kernels/cpu-tiers
+tests/kernels/cpu-tiers.log: hearth-cpu.la tests/kernels/check-kernels$(EXEEXT)
+endif
+endif
+endif
+
 # The reference against numbers made elsewhere.
 if BUILD_REF
 if HAVE_CHECK

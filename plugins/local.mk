@@ -7,5 +7,16 @@ plugin_LTLIBRARIES += hearth-ref.la
 endif
 endif
 hearth_ref_la_SOURCES =
-hearth_ref_la_LIBADD = backends/ref/libref.la
+hearth_ref_la_LIBADD = backends/ref/libref.la backends/host/libhost.la
 hearth_ref_la_LDFLAGS = $(PLUGIN_LDFLAGS) -export-symbols-regex '^hearth_plugin_'
+
+if BUILD_CPU
+if STATIC_PLUGINS
+STATIC_PLUGIN_LIBS += backends/cpu/libcpu.la
+else
+plugin_LTLIBRARIES += hearth-cpu.la
+endif
+endif
+hearth_cpu_la_SOURCES =
+hearth_cpu_la_LIBADD = backends/cpu/libcpu.la backends/host/libhost.la
+hearth_cpu_la_LDFLAGS = $(PLUGIN_LDFLAGS) -export-symbols-regex '^hearth_plugin_'

@@ -139,16 +139,16 @@ attend_heads(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 }
 
 static bool
-check_arguments(struct ref_call *call, const struct hearth_op_attention *op)
+check_arguments(struct host_call *call, const struct hearth_op_attention *op)
 {
     const bool has_entries = op->entries.buffer != NULL;
     ref_kv_check(call, op->kv_format, op->head_dim, op->rope_dim);
-    return call->status == 0 && ref_call_check(call, op->n > 0 && op->window > 0, "n and window: 1 or more wanted") &&
-           ref_call_check(call, op->ring_slots >= (uint64_t)op->window - 1 + op->n,
-                          "ring_slots: at least window - 1 + n wanted") &&
-           ref_call_check(call, op->position < UINT64_MAX - op->n, "position: too large") &&
-           ref_call_check(call, !has_entries || op->ratio > 0, "ratio: 1 or more wanted with entries") &&
-           ref_call_check(call, has_entries || op->indices.buffer == NULL, "indices given without entries");
+    return call->status == 0 && host_call_check(call, op->n > 0 && op->window > 0, "n and window: 1 or more wanted") &&
+           host_call_check(call, op->ring_slots >= (uint64_t)op->window - 1 + op->n,
+                           "ring_slots: at least window - 1 + n wanted") &&
+           host_call_check(call, op->position < UINT64_MAX - op->n, "position: too large") &&
+           host_call_check(call, !has_entries || op->ratio > 0, "ratio: 1 or more wanted with entries") &&
+           host_call_check(call, has_entries || op->indices.buffer == NULL, "indices given without entries");
 }
 
 /* Rows that any query of the command sees at once: bounds for the work space. */
@@ -163,7 +163,7 @@ max_keys(const struct hearth_op_attention *op)
 }
 
 void
-ref_attention(struct ref_call *call, const struct hearth_op_attention *op)
+ref_attention(struct host_call *call, const struct hearth_op_attention *op)
 {
     if (!check_arguments(call, op)) {
         return;
@@ -175,21 +175,21 @@ ref_attention(struct ref_call *call, const struct hearth_op_attention *op)
     const uint64_t used_slots = op->position + op->n < op->ring_slots ? op->position + op->n : op->ring_slots;
     struct attention work = {.native = call->native, .op = op, .max_keys = max_keys(op)};
     work.row_bytes = hearth_kv_row_bytes(op->kv_format, op->head_dim, op->rope_dim);
-    work.q = ref_view_f32(call, "q", op->q, n_heads, op->head_dim);
-    work.o = ref_view_f32(call, "o", op->o, n_heads, op->head_dim);
-    work.ring = ref_view(call, "ring", op->ring, used_slots, work.row_bytes, 1);
+    work.q = host_view_f32(call, "q", op->q, n_heads, op->head_dim);
+    work.o = host_view_f32(call, "o", op->o, n_heads, op->head_dim);
+    work.ring = host_view(call, "ring", op->ring, used_slots, work.row_bytes, 1);
     if (n_entries > 0) {
-        work.entries = ref_view(call, "entries", op->entries, n_entries, work.row_bytes, 1);
+        work.entries = host_view(call, "entries", op->entries, n_entries, work.row_bytes, 1);
     }
     if (op->indices.buffer != NULL) {
-        work.indices = ref_view(call, "indices", op->indices, op->n, op->top_k, sizeof *work.indices);
+        work.indices = host_view(call, "indices", op->indices, op->n, op->top_k, sizeof *work.indices);
     }
-    work.sinks = ref_vector(call, "sinks", op->sinks, op->n_heads);
-    work.inv_freq = ref_vector(call, "inv_freq", op->inv_freq, op->rope_dim / 2);
+    work.sinks = host_vector(call, "sinks", op->sinks, op->n_heads);
+    work.inv_freq = host_vector(call, "inv_freq", op->inv_freq, op->rope_dim / 2);
     const uint64_t n_copies = op->n == 1 ? 1 : n_threads;
-    work.keys = ref_scratch_take(call, n_copies * work.max_keys, op->head_dim * sizeof *work.keys);
-    work.weights = ref_scratch_take(call, n_threads * work.max_keys, sizeof *work.weights);
-    work.sums = ref_scratch_take(call, n_threads, op->head_dim * sizeof *work.sums);
+    work.keys = host_scratch_take(call, n_copies * work.max_keys, op->head_dim * sizeof *work.keys);
+    work.weights = host_scratch_take(call, n_threads * work.max_keys, sizeof *work.weights);
+    work.sums = host_scratch_take(call, n_threads, op->head_dim * sizeof *work.sums);
     if (call->status < 0) {
         return;
     }

@@ -128,24 +128,24 @@ finish_entries(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 }
 
 static bool
-check_arguments(struct ref_call *call, const struct hearth_op_compress *op)
+check_arguments(struct host_call *call, const struct hearth_op_compress *op)
 {
     ref_kv_check(call, op->kv_format, op->width, op->rope_dim);
-    if (call->status < 0 || !ref_call_check(call, op->ratio > 0 && op->n > 0, "ratio and n: 1 or more wanted") ||
-        !ref_call_check(call, op->kind <= HEARTH_ENTRY_INDEX, "kind: 0 or 1 wanted") ||
-        !ref_call_check(call, op->position < UINT64_MAX - op->n, "position: too large")) {
+    if (call->status < 0 || !host_call_check(call, op->ratio > 0 && op->n > 0, "ratio and n: 1 or more wanted") ||
+        !host_call_check(call, op->kind <= HEARTH_ENTRY_INDEX, "kind: 0 or 1 wanted") ||
+        !host_call_check(call, op->position < UINT64_MAX - op->n, "position: too large")) {
         return false;
     }
     if (op->kind == HEARTH_ENTRY_INDEX && call->native && (op->width & (op->width - 1)) != 0) {
-        ref_call_fail(call, HEARTH_EUNSUPPORTED, "width: a power of two wanted for the Hadamard rotation, %u found",
-                      op->width);
+        host_call_fail(call, HEARTH_EUNSUPPORTED, "width: a power of two wanted for the Hadamard rotation, %u found",
+                       op->width);
         return false;
     }
     return true;
 }
 
 void
-ref_compress(struct ref_call *call, const struct hearth_op_compress *op)
+ref_compress(struct host_call *call, const struct hearth_op_compress *op)
 {
     const uint64_t c = op->overlap ? 2 : 1;
     if (!check_arguments(call, op)) {
@@ -157,17 +157,17 @@ ref_compress(struct ref_call *call, const struct hearth_op_compress *op)
     work.first_entry = op->position / op->ratio;
     work.row_bytes = op->kind == HEARTH_ENTRY_KV ? hearth_kv_row_bytes(op->kv_format, op->width, op->rope_dim)
                                                  : hearth_index_row_bytes(op->kv_format, op->width);
-    work.values = ref_view_f32(call, "values", op->values, op->n, work.columns);
-    work.gates = ref_view_f32(call, "gates", op->gates, op->n, work.columns);
-    work.state_values = ref_view_f32(call, "state", op->state, 2, n_state);
-    work.ape = ref_vector(call, "ape", op->ape, op->ratio * work.columns);
-    work.norm = ref_vector(call, "norm", op->norm, op->width);
-    work.inv_freq = ref_vector(call, "inv_freq", op->inv_freq, op->rope_dim / 2);
+    work.values = host_view_f32(call, "values", op->values, op->n, work.columns);
+    work.gates = host_view_f32(call, "gates", op->gates, op->n, work.columns);
+    work.state_values = host_view_f32(call, "state", op->state, 2, n_state);
+    work.ape = host_vector(call, "ape", op->ape, op->ratio * work.columns);
+    work.norm = host_vector(call, "norm", op->norm, op->width);
+    work.inv_freq = host_vector(call, "inv_freq", op->inv_freq, op->rope_dim / 2);
     const uint64_t n_new = n_entries - work.first_entry;
     if (n_new > 0) {
-        work.entries = ref_view(call, "entries", op->entries, n_entries, work.row_bytes, 1);
-        work.raw = ref_scratch_take(call, n_new, op->width * sizeof(float));
-        work.rows = ref_scratch_take(call, ref_pool_threads(call->device->pool), op->width * sizeof(float));
+        work.entries = host_view(call, "entries", op->entries, n_entries, work.row_bytes, 1);
+        work.raw = host_scratch_take(call, n_new, op->width * sizeof(float));
+        work.rows = host_scratch_take(call, ref_pool_threads(call->device->pool), op->width * sizeof(float));
     }
     if (call->status < 0) {
         return;

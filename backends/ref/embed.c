@@ -2,14 +2,14 @@
 #include "backends/ref/ref.h"
 
 void
-ref_embed(struct ref_call *call, const struct hearth_op_embed *op)
+ref_embed(struct host_call *call, const struct hearth_op_embed *op)
 {
-    const unsigned char *ids = ref_view(call, "ids", op->ids, op->n, 1, sizeof(int32_t));
-    float *streams = ref_view_f32(call, "streams", op->streams, (uint64_t)op->n * op->n_streams, op->dim);
-    if (call->status < 0 || !ref_call_check(call, op->table != NULL, "table: a weight wanted, none given")) {
+    const unsigned char *ids = host_view(call, "ids", op->ids, op->n, 1, sizeof(int32_t));
+    float *streams = host_view_f32(call, "streams", op->streams, (uint64_t)op->n * op->n_streams, op->dim);
+    if (call->status < 0 || !host_call_check(call, op->table != NULL, "table: a weight wanted, none given")) {
         return;
     }
-    const struct ref_matrix *table = ref_weight(call, "table", op->table, 0, op->table->matrices[0].rows, op->dim);
+    const struct host_matrix *table = host_weight(call, "table", op->table, 0, op->table->matrices[0].rows, op->dim);
     if (call->status < 0) {
         return;
     }
@@ -17,12 +17,12 @@ ref_embed(struct ref_call *call, const struct hearth_op_embed *op)
         int32_t id;
         memcpy(&id, ids + t * sizeof id, sizeof id);
         if (id < 0 || (uint64_t)id >= table->rows) {
-            ref_call_fail(call, HEARTH_EINTERNAL, "ids[%u]: 0 .. %llu wanted, %d found", t,
-                          (unsigned long long)table->rows - 1, id);
+            host_call_fail(call, HEARTH_EINTERNAL, "ids[%u]: 0 .. %llu wanted, %d found", t,
+                           (unsigned long long)table->rows - 1, id);
             return;
         }
         float *first = streams + (uint64_t)t * op->n_streams * op->dim;
-        ref_matrix_row(table, (uint64_t)id, first);
+        host_matrix_row(table, (uint64_t)id, first);
         for (uint32_t s = 1; s < op->n_streams; s++) {
             memcpy(first + (uint64_t)s * op->dim, first, op->dim * sizeof *first);
         }

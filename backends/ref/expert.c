@@ -12,7 +12,7 @@
 
 /* Routes of one expert, and its three matrices. */
 struct group {
-    const struct ref_matrix *w1, *w2, *w3;
+    const struct host_matrix *w1, *w2, *w3;
     const uint32_t *tokens; /* [n] rows of x, or NULL: row i */
     const uint32_t *slots;  /* [n] rows of y, or NULL: row i */
     const float *weights;   /* [n], or NULL: no weight */
@@ -49,12 +49,12 @@ activate(const struct ffn *work, float gate, float up, const float *weight)
 }
 
 static struct ref_product
-product_of(const struct ffn *work, const struct ref_matrix *weight)
+product_of(const struct ffn *work, const struct host_matrix *weight)
 {
     return (struct ref_product){
         .weight = weight,
         .chunk = HEARTH_EXPERT_CHUNK,
-        .quantised = work->native && ref_dtype_quantises(weight->dtype),
+        .quantised = work->native && host_dtype_quantises(weight->dtype),
         .round = work->native,
     };
 }
@@ -67,7 +67,7 @@ run_up(void *context, uint64_t begin, uint64_t end, uint32_t thread)
     void *scratch = work->scratch + thread * work->scratch_bytes;
     for (uint64_t i = 0; i < work->n_groups; i++) {
         const struct group *group = &work->groups[i];
-        const struct ref_matrix *matrices[2] = {group->w1, group->w3};
+        const struct host_matrix *matrices[2] = {group->w1, group->w3};
         float *outputs[2] = {work->gates + group->first * work->inner, work->ups + group->first * work->inner};
         for (int m = 0; m < 2; m++) {
             struct ref_product product = product_of(work, matrices[m]);
@@ -109,12 +109,12 @@ run_down(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 
 /* Fetches the three matrices of an expert and adds the forms they want to forms[0] (x) and forms[1] (activations). */
 static void
-take_matrices(struct ref_call *call, const struct ffn *work, const struct hearth_weight *weight, struct group *group,
+take_matrices(struct host_call *call, const struct ffn *work, const struct hearth_weight *weight, struct group *group,
               uint32_t forms[2])
 {
-    group->w1 = ref_weight(call, "w1", weight, 0, work->inner, work->dim);
-    group->w3 = ref_weight(call, "w3", weight, 1, work->inner, work->dim);
-    group->w2 = ref_weight(call, "w2", weight, 2, work->dim, work->inner);
+    group->w1 = host_weight(call, "w1", weight, 0, work->inner, work->dim);
+    group->w3 = host_weight(call, "w3", weight, 1, work->inner, work->dim);
+    group->w2 = host_weight(call, "w2", weight, 2, work->dim, work->inner);
     if (call->status == 0) {
         forms[0] |= ref_form_for(call, group->w1->dtype) | ref_form_for(call, group->w3->dtype);
         forms[1] |= ref_form_for(call, group->w2->dtype);
@@ -123,16 +123,16 @@ take_matrices(struct ref_call *call, const struct ffn *work, const struct hearth
 
 /* n: rows of x; n_hidden: routes of all groups */
 static void
-run_groups(struct ref_call *call, struct ffn *work, const float *x, uint64_t n, uint64_t n_hidden,
+run_groups(struct host_call *call, struct ffn *work, const float *x, uint64_t n, uint64_t n_hidden,
            const uint32_t forms[2])
 {
     struct ref_pool *pool = call->device->pool;
     const uint64_t widest = work->dim > work->inner ? work->dim : work->inner;
-    work->gates = ref_scratch_take(call, n_hidden * work->inner, sizeof *work->gates);
-    work->ups = ref_scratch_take(call, n_hidden * work->inner, sizeof *work->ups);
-    work->hidden = ref_scratch_take(call, n_hidden, sizeof *work->hidden);
+    work->gates = host_scratch_take(call, n_hidden * work->inner, sizeof *work->gates);
+    work->ups = host_scratch_take(call, n_hidden * work->inner, sizeof *work->ups);
+    work->hidden = host_scratch_take(call, n_hidden, sizeof *work->hidden);
     work->scratch_bytes = ref_product_scratch(widest);
-    work->scratch = ref_scratch_take(call, ref_pool_threads(pool), work->scratch_bytes);
+    work->scratch = host_scratch_take(call, ref_pool_threads(pool), work->scratch_bytes);
     if (call->status < 0) {
         return;
     }
@@ -152,12 +152,12 @@ run_groups(struct ref_call *call, struct ffn *work, const float *x, uint64_t n, 
 }
 
 static bool
-check_routes(struct ref_call *call, const struct hearth_op_expert_ffn *op, const struct hearth_route *routes)
+check_routes(struct host_call *call, const struct hearth_op_expert_ffn *op, const struct hearth_route *routes)
 {
     for (uint32_t i = 0; i < op->n_routes; i++) {
         if (routes[i].token >= op->n || routes[i].slot >= op->n_slots || routes[i].expert >= op->n_experts) {
-            ref_call_fail(call, HEARTH_EINTERNAL, "routes[%u]: token %u of %u, slot %u of %u, expert %u of %u", i,
-                          routes[i].token, op->n, routes[i].slot, op->n_slots, routes[i].expert, op->n_experts);
+            host_call_fail(call, HEARTH_EINTERNAL, "routes[%u]: token %u of %u, slot %u of %u, expert %u of %u", i,
+                           routes[i].token, op->n, routes[i].slot, op->n_slots, routes[i].expert, op->n_experts);
             return false;
         }
     }
@@ -171,15 +171,15 @@ struct sorted {
 };
 
 static void
-sort_routes(struct ref_call *call, const struct hearth_op_expert_ffn *op, const struct hearth_route *routes,
+sort_routes(struct host_call *call, const struct hearth_op_expert_ffn *op, const struct hearth_route *routes,
             struct sorted *ret_sorted)
 {
-    uint32_t *starts = ref_scratch_take(call, (uint64_t)op->n_experts + 1, sizeof *starts);
-    uint32_t *tokens = ref_scratch_take(call, op->n_routes, sizeof *tokens);
-    uint32_t *slots = ref_scratch_take(call, op->n_routes, sizeof *slots);
-    float *weights = ref_scratch_take(call, op->n_routes, sizeof *weights);
+    uint32_t *starts = host_scratch_take(call, (uint64_t)op->n_experts + 1, sizeof *starts);
+    uint32_t *tokens = host_scratch_take(call, op->n_routes, sizeof *tokens);
+    uint32_t *slots = host_scratch_take(call, op->n_routes, sizeof *slots);
+    float *weights = host_scratch_take(call, op->n_routes, sizeof *weights);
     struct group *groups =
-        ref_scratch_take(call, op->n_routes < op->n_experts ? op->n_routes : op->n_experts, sizeof *groups);
+        host_scratch_take(call, op->n_routes < op->n_experts ? op->n_routes : op->n_experts, sizeof *groups);
     uint64_t n_groups = 0;
     if (call->status < 0) {
         return;
@@ -211,16 +211,16 @@ sort_routes(struct ref_call *call, const struct hearth_op_expert_ffn *op, const 
 }
 
 void
-ref_expert_ffn(struct ref_call *call, const struct hearth_op_expert_ffn *op)
+ref_expert_ffn(struct host_call *call, const struct hearth_op_expert_ffn *op)
 {
     struct ffn work = {.native = call->native, .dim = op->dim, .inner = op->inner, .limit = op->limit};
     struct sorted sorted = {NULL, 0, 0};
     uint32_t forms[2] = {0, 0};
-    const float *x = ref_view_f32(call, "x", op->x, op->n, op->dim);
-    const struct hearth_route *routes = ref_view(call, "routes", op->routes, op->n_routes, 1, sizeof *routes);
-    work.y = ref_view_f32(call, "y", op->y, op->n_slots, op->dim);
-    if (call->status < 0 || !ref_call_check(call, op->experts != NULL, "experts: an array wanted, none given") ||
-        !ref_call_check(call, op->inner > 0, "inner: 1 or more wanted") || !check_routes(call, op, routes)) {
+    const float *x = host_view_f32(call, "x", op->x, op->n, op->dim);
+    const struct hearth_route *routes = host_view(call, "routes", op->routes, op->n_routes, 1, sizeof *routes);
+    work.y = host_view_f32(call, "y", op->y, op->n_slots, op->dim);
+    if (call->status < 0 || !host_call_check(call, op->experts != NULL, "experts: an array wanted, none given") ||
+        !host_call_check(call, op->inner > 0, "inner: 1 or more wanted") || !check_routes(call, op, routes)) {
         return;
     }
     sort_routes(call, op, routes, &sorted);
@@ -237,13 +237,13 @@ ref_expert_ffn(struct ref_call *call, const struct hearth_op_expert_ffn *op)
 }
 
 void
-ref_shared_ffn(struct ref_call *call, const struct hearth_op_shared_ffn *op)
+ref_shared_ffn(struct host_call *call, const struct hearth_op_shared_ffn *op)
 {
     struct ffn work = {.native = call->native, .dim = op->dim, .inner = op->inner, .limit = op->limit};
     struct group group = {.n = op->n};
     uint32_t forms[2] = {0, 0};
-    const float *x = ref_view_f32(call, "x", op->x, op->n, op->dim);
-    work.y = ref_view_f32(call, "y", op->y, op->n, op->dim);
+    const float *x = host_view_f32(call, "x", op->x, op->n, op->dim);
+    work.y = host_view_f32(call, "y", op->y, op->n, op->dim);
     take_matrices(call, &work, op->expert, &group, forms);
     if (call->status < 0) {
         return;

@@ -22,7 +22,7 @@ query_heads(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 {
     const struct index_query *work = context;
     const struct hearth_op_index_query *op = work->op;
-    const uint32_t n_blocks = (op->width + REF_INDEX_BLOCK - 1) / REF_INDEX_BLOCK;
+    const uint32_t n_blocks = (op->width + HOST_INDEX_BLOCK - 1) / HOST_INDEX_BLOCK;
     uint8_t *codes = work->codes + (uint64_t)thread * op->width;
     uint8_t *scales = work->scales + (uint64_t)thread * n_blocks;
     for (uint64_t item = begin; item < end; item++) {
@@ -33,29 +33,29 @@ query_heads(void *context, uint64_t begin, uint64_t end, uint32_t thread)
             ref_hadamard(q, op->width);
             ref_fp4_quant(q, op->width, codes, scales);
             for (uint32_t i = 0; i < op->width; i++) {
-                q[i] = hearth_e2m1_to_f32(codes[i]) * hearth_e8m0_to_f32(scales[i / REF_INDEX_BLOCK]);
+                q[i] = hearth_e2m1_to_f32(codes[i]) * hearth_e8m0_to_f32(scales[i / HOST_INDEX_BLOCK]);
             }
         }
     }
 }
 
 void
-ref_index_query(struct ref_call *call, const struct hearth_op_index_query *op)
+ref_index_query(struct host_call *call, const struct hearth_op_index_query *op)
 {
     const uint32_t n_threads = ref_pool_threads(call->device->pool);
     const uint64_t n_heads = (uint64_t)op->n * op->n_heads;
     struct index_query work = {.native = call->native, .op = op};
-    work.q = ref_view_f32(call, "q", op->q, n_heads, op->width);
-    work.inv_freq = ref_vector(call, "inv_freq", op->inv_freq, op->rope_dim / 2);
-    work.codes = ref_scratch_take(call, n_threads, op->width);
-    work.scales = ref_scratch_take(call, n_threads, (op->width + REF_INDEX_BLOCK - 1) / REF_INDEX_BLOCK);
-    if (call->status < 0 || !ref_call_check(call, op->rope_dim % 2 == 0 && op->rope_dim <= op->width,
-                                            "rope_dim: even, at most width wanted")) {
+    work.q = host_view_f32(call, "q", op->q, n_heads, op->width);
+    work.inv_freq = host_vector(call, "inv_freq", op->inv_freq, op->rope_dim / 2);
+    work.codes = host_scratch_take(call, n_threads, op->width);
+    work.scales = host_scratch_take(call, n_threads, (op->width + HOST_INDEX_BLOCK - 1) / HOST_INDEX_BLOCK);
+    if (call->status < 0 || !host_call_check(call, op->rope_dim % 2 == 0 && op->rope_dim <= op->width,
+                                             "rope_dim: even, at most width wanted")) {
         return;
     }
     if (call->native && (op->width & (op->width - 1)) != 0) {
-        ref_call_fail(call, HEARTH_EUNSUPPORTED, "width: a power of two wanted for the Hadamard rotation, %u found",
-                      op->width);
+        host_call_fail(call, HEARTH_EUNSUPPORTED, "width: a power of two wanted for the Hadamard rotation, %u found",
+                       op->width);
         return;
     }
     ref_pool_run(call->device->pool, n_heads, (uint64_t)op->width * 20 + op->rope_dim * 40,
@@ -203,15 +203,15 @@ score_shared(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 }
 
 static bool
-check_topk(struct ref_call *call, const struct hearth_op_index_topk *op)
+check_topk(struct host_call *call, const struct hearth_op_index_topk *op)
 {
     ref_kv_check(call, op->kv_format, op->width, 0);
-    return call->status == 0 && ref_call_check(call, op->ratio > 0 && op->n > 0, "ratio and n: 1 or more wanted") &&
-           ref_call_check(call, op->position < (uint64_t)INT32_MAX - op->n, "position: within 31 bits wanted");
+    return call->status == 0 && host_call_check(call, op->ratio > 0 && op->n > 0, "ratio and n: 1 or more wanted") &&
+           host_call_check(call, op->position < (uint64_t)INT32_MAX - op->n, "position: within 31 bits wanted");
 }
 
 void
-ref_index_topk(struct ref_call *call, const struct hearth_op_index_topk *op)
+ref_index_topk(struct host_call *call, const struct hearth_op_index_topk *op)
 {
     if (!check_topk(call, op)) {
         return;
@@ -219,14 +219,14 @@ ref_index_topk(struct ref_call *call, const struct hearth_op_index_topk *op)
     struct ref_pool *pool = call->device->pool;
     struct index_topk work = {.native = call->native, .op = op, .max_entries = visible(op, op->n - 1)};
     work.row_bytes = hearth_index_row_bytes(op->kv_format, op->width);
-    work.q = ref_view_f32(call, "q", op->q, (uint64_t)op->n * op->n_heads, op->width);
-    work.head_weights = ref_view_f32(call, "head_weights", op->head_weights, op->n, op->n_heads);
-    work.indices = ref_view(call, "indices", op->indices, op->n, op->top_k, sizeof *work.indices);
+    work.q = host_view_f32(call, "q", op->q, (uint64_t)op->n * op->n_heads, op->width);
+    work.head_weights = host_view_f32(call, "head_weights", op->head_weights, op->n, op->n_heads);
+    work.indices = host_view(call, "indices", op->indices, op->n, op->top_k, sizeof *work.indices);
     if (work.max_entries > 0) {
-        work.keys = ref_view(call, "keys", op->keys, work.max_entries, work.row_bytes, 1);
+        work.keys = host_view(call, "keys", op->keys, work.max_entries, work.row_bytes, 1);
     }
-    work.scores = ref_scratch_take(call, ref_pool_threads(pool), work.max_entries * sizeof *work.scores);
-    work.key = ref_scratch_take(call, ref_pool_threads(pool), op->width * sizeof *work.key);
+    work.scores = host_scratch_take(call, ref_pool_threads(pool), work.max_entries * sizeof *work.scores);
+    work.key = host_scratch_take(call, ref_pool_threads(pool), op->width * sizeof *work.key);
     if (call->status < 0) {
         return;
     }

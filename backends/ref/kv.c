@@ -5,15 +5,15 @@
 #define MAX_ROW 65536u
 
 void
-ref_kv_check(struct ref_call *call, uint32_t format, uint32_t head_dim, uint32_t rope_dim)
+ref_kv_check(struct host_call *call, uint32_t format, uint32_t head_dim, uint32_t rope_dim)
 {
     if (format != HEARTH_KV_F32 && format != HEARTH_KV_PACKED) {
-        ref_call_fail(call, HEARTH_EINTERNAL, "kv_format: 0 or 1 wanted, %u found", format);
+        host_call_fail(call, HEARTH_EINTERNAL, "kv_format: 0 or 1 wanted, %u found", format);
     } else if (format == HEARTH_KV_PACKED && !call->native) {
-        ref_call_fail(call, HEARTH_EINTERNAL, "kv_format: packed rows hold native numerics only");
+        host_call_fail(call, HEARTH_EINTERNAL, "kv_format: packed rows hold native numerics only");
     } else if (rope_dim % 2 != 0 || rope_dim > head_dim || head_dim > MAX_ROW) {
-        ref_call_fail(call, HEARTH_EINTERNAL, "rows of %u elements, %u of them rotated: impossible", head_dim,
-                      rope_dim);
+        host_call_fail(call, HEARTH_EINTERNAL, "rows of %u elements, %u of them rotated: impossible", head_dim,
+                       rope_dim);
     }
 }
 
@@ -21,11 +21,11 @@ ref_kv_check(struct ref_call *call, uint32_t format, uint32_t head_dim, uint32_t
 static void
 simulate_e4m3(const float *x, uint64_t n, float *out)
 {
-    for (uint64_t begin = 0; begin < n; begin += REF_KV_BLOCK) {
-        const uint64_t length = n - begin < REF_KV_BLOCK ? n - begin : REF_KV_BLOCK;
-        uint8_t codes[REF_KV_BLOCK];
+    for (uint64_t begin = 0; begin < n; begin += HOST_KV_BLOCK) {
+        const uint64_t length = n - begin < HOST_KV_BLOCK ? n - begin : HOST_KV_BLOCK;
+        uint8_t codes[HOST_KV_BLOCK];
         uint8_t scale;
-        ref_act_quant(x + begin, length, REF_KV_BLOCK, codes, &scale);
+        ref_act_quant(x + begin, length, HOST_KV_BLOCK, codes, &scale);
         for (uint64_t i = 0; i < length; i++) {
             out[begin + i] = hearth_e4m3_to_f32(codes[i]) * hearth_e8m0_to_f32(scale);
         }
@@ -35,9 +35,9 @@ simulate_e4m3(const float *x, uint64_t n, float *out)
 static void
 simulate_e2m1(const float *x, uint64_t n, float *out)
 {
-    for (uint64_t begin = 0; begin < n; begin += REF_INDEX_BLOCK) {
-        const uint64_t length = n - begin < REF_INDEX_BLOCK ? n - begin : REF_INDEX_BLOCK;
-        uint8_t codes[REF_INDEX_BLOCK];
+    for (uint64_t begin = 0; begin < n; begin += HOST_INDEX_BLOCK) {
+        const uint64_t length = n - begin < HOST_INDEX_BLOCK ? n - begin : HOST_INDEX_BLOCK;
+        uint8_t codes[HOST_INDEX_BLOCK];
         uint8_t scale;
         ref_fp4_quant(x + begin, length, codes, &scale);
         for (uint64_t i = 0; i < length; i++) {
@@ -59,7 +59,7 @@ ref_kv_store(const float *row, uint32_t format, bool native, uint32_t head_dim, 
         return;
     }
     memset(bytes, 0, (size_t)hearth_kv_row_bytes(format, head_dim, rope_dim));
-    ref_act_quant(row, nope, REF_KV_BLOCK, bytes, bytes + nope + 2 * (uint64_t)rope_dim);
+    ref_act_quant(row, nope, HOST_KV_BLOCK, bytes, bytes + nope + 2 * (uint64_t)rope_dim);
     for (uint32_t i = 0; i < rope_dim; i++) {
         const uint16_t bits = hearth_bf16_from_f32(row[nope + i]);
         memcpy(bytes + nope + 2 * (uint64_t)i, &bits, sizeof bits);
@@ -75,11 +75,11 @@ ref_kv_load(const unsigned char *bytes, uint32_t format, uint32_t head_dim, uint
         memcpy(row, bytes, head_dim * sizeof *row);
         return;
     }
-    for (uint64_t begin = 0; begin < nope; begin += REF_KV_BLOCK) {
-        const uint64_t end = nope - begin < REF_KV_BLOCK ? nope : begin + REF_KV_BLOCK;
-        const float scale = hearth_e8m0_to_f32(scales[begin / REF_KV_BLOCK]);
+    for (uint64_t begin = 0; begin < nope; begin += HOST_KV_BLOCK) {
+        const uint64_t end = nope - begin < HOST_KV_BLOCK ? nope : begin + HOST_KV_BLOCK;
+        const float scale = hearth_e8m0_to_f32(scales[begin / HOST_KV_BLOCK]);
         for (uint64_t i = begin; i < end; i++) {
-            row[i] = ref_e4m3_values[bytes[i]] * scale;
+            row[i] = host_e4m3_values[bytes[i]] * scale;
         }
     }
     for (uint32_t i = 0; i < rope_dim; i++) {
@@ -102,10 +102,10 @@ ref_index_store(const float *key, uint32_t format, bool native, uint32_t width, 
         return;
     }
     memset(bytes, 0, (size_t)hearth_index_row_bytes(format, width));
-    for (uint32_t begin = 0; begin < width; begin += REF_INDEX_BLOCK) {
-        const uint32_t length = width - begin < REF_INDEX_BLOCK ? width - begin : REF_INDEX_BLOCK;
-        uint8_t codes[REF_INDEX_BLOCK];
-        ref_fp4_quant(key + begin, length, codes, &scales[begin / REF_INDEX_BLOCK]);
+    for (uint32_t begin = 0; begin < width; begin += HOST_INDEX_BLOCK) {
+        const uint32_t length = width - begin < HOST_INDEX_BLOCK ? width - begin : HOST_INDEX_BLOCK;
+        uint8_t codes[HOST_INDEX_BLOCK];
+        ref_fp4_quant(key + begin, length, codes, &scales[begin / HOST_INDEX_BLOCK]);
         for (uint32_t i = 0; i < length; i++) {
             bytes[(begin + i) / 2] |= (unsigned char)(codes[i] << ((begin + i) % 2 * 4));
         }
@@ -121,8 +121,8 @@ ref_index_load(const unsigned char *bytes, uint32_t format, uint32_t width, floa
         return;
     }
     for (uint32_t i = 0; i < width; i++) {
-        const struct ref_halves halves = ref_e2m1_halves[bytes[i / 2]];
-        const float scale = hearth_e8m0_to_f32(scales[i / REF_INDEX_BLOCK]);
+        const struct host_halves halves = host_e2m1_halves[bytes[i / 2]];
+        const float scale = hearth_e8m0_to_f32(scales[i / HOST_INDEX_BLOCK]);
         key[i] = 0.5f * (float)(i % 2 == 0 ? halves.low : halves.high) * scale;
     }
 }
@@ -152,19 +152,19 @@ append_tokens(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 }
 
 void
-ref_kv_append(struct ref_call *call, const struct hearth_op_kv_append *op)
+ref_kv_append(struct host_call *call, const struct hearth_op_kv_append *op)
 {
     struct kv_append work = {.native = call->native, .op = op};
     ref_kv_check(call, op->kv_format, op->head_dim, op->rope_dim);
-    if (call->status < 0 || !ref_call_check(call, op->ring_slots >= op->n, "ring_slots: at least n wanted")) {
+    if (call->status < 0 || !host_call_check(call, op->ring_slots >= op->n, "ring_slots: at least n wanted")) {
         return;
     }
     work.row_bytes = hearth_kv_row_bytes(op->kv_format, op->head_dim, op->rope_dim);
-    work.kv = ref_view_f32(call, "kv", op->kv, op->n, op->head_dim);
-    work.ring = ref_view(call, "ring", op->ring, op->ring_slots, work.row_bytes, 1);
-    work.norm = ref_vector(call, "norm", op->norm, op->head_dim);
-    work.inv_freq = ref_vector(call, "inv_freq", op->inv_freq, op->rope_dim / 2);
-    work.rows = ref_scratch_take(call, ref_pool_threads(call->device->pool), op->head_dim * sizeof(float));
+    work.kv = host_view_f32(call, "kv", op->kv, op->n, op->head_dim);
+    work.ring = host_view(call, "ring", op->ring, op->ring_slots, work.row_bytes, 1);
+    work.norm = host_vector(call, "norm", op->norm, op->head_dim);
+    work.inv_freq = host_vector(call, "inv_freq", op->inv_freq, op->rope_dim / 2);
+    work.rows = host_scratch_take(call, ref_pool_threads(call->device->pool), op->head_dim * sizeof(float));
     if (call->status < 0) {
         return;
     }

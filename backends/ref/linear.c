@@ -7,18 +7,18 @@
 
 /* Elements per partial sum: an e4m3 linear has one partial sum. */
 static uint64_t
-chunk_of(const struct ref_matrix *weight)
+chunk_of(const struct host_matrix *weight)
 {
-    const uint64_t whole = (weight->cols + REF_ACT_BLOCK - 1) / REF_ACT_BLOCK * REF_ACT_BLOCK;
+    const uint64_t whole = (weight->cols + HOST_ACT_BLOCK - 1) / HOST_ACT_BLOCK * HOST_ACT_BLOCK;
     return weight->dtype == HEARTH_E2M1X2 ? HEARTH_EXPERT_CHUNK : whole;
 }
 
 void
-ref_linear(struct ref_call *call, const struct hearth_op_linear *op)
+ref_linear(struct host_call *call, const struct hearth_op_linear *op)
 {
-    const float *x = ref_view_f32(call, "x", op->x, op->n, op->n_in);
-    float *y = ref_view_f32(call, "y", op->y, op->n, op->n_out);
-    const struct ref_matrix *weight = ref_weight(call, "weight", op->weight, 0, op->n_out, op->n_in);
+    const float *x = host_view_f32(call, "x", op->x, op->n, op->n_in);
+    float *y = host_view_f32(call, "y", op->y, op->n, op->n_out);
+    const struct host_matrix *weight = host_weight(call, "weight", op->weight, 0, op->n_out, op->n_in);
     struct ref_input input;
     if (call->status < 0) {
         return;

@@ -4,7 +4,6 @@ noinst_LTLIBRARIES += backends/ref/libref.la
 endif
 backends_ref_libref_la_SOURCES = \
 	backends/ref/attention.c \
-	backends/ref/call.c \
 	backends/ref/compress.c \
 	backends/ref/device.c \
 	backends/ref/embed.c \
@@ -12,7 +11,6 @@ backends_ref_libref_la_SOURCES = \
 	backends/ref/indexer.c \
 	backends/ref/kv.c \
 	backends/ref/linear.c \
-	backends/ref/matrix.c \
 	backends/ref/mhc.c \
 	backends/ref/moe_sum.c \
 	backends/ref/output_groups.c \
@@ -23,5 +21,4 @@ backends_ref_libref_la_SOURCES = \
 	backends/ref/rmsnorm.c \
 	backends/ref/rope.c \
 	backends/ref/router.c \
-	backends/ref/weight.c \
 	plugins/ref.c

@@ -118,14 +118,14 @@ collapse_tokens(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 }
 
 static void
-collapse(struct ref_call *call, struct collapse *work, const struct ref_matrix *fn, uint32_t n)
+collapse(struct host_call *call, struct collapse *work, const struct host_matrix *fn, uint32_t n)
 {
     const uint32_t n_threads = ref_pool_threads(call->device->pool);
     const uint64_t n_in = (uint64_t)work->n_streams * work->dim;
     struct ref_input input;
-    work->dots = ref_scratch_take(call, (uint64_t)n * work->n_mix, sizeof *work->dots);
-    work->mixes = ref_scratch_take(call, (uint64_t)n_threads * work->n_mix, sizeof *work->mixes);
-    work->sums = ref_scratch_take(call, (uint64_t)n_threads * work->dim, sizeof *work->sums);
+    work->dots = host_scratch_take(call, (uint64_t)n * work->n_mix, sizeof *work->dots);
+    work->mixes = host_scratch_take(call, (uint64_t)n_threads * work->n_mix, sizeof *work->mixes);
+    work->sums = host_scratch_take(call, (uint64_t)n_threads * work->dim, sizeof *work->sums);
     if (call->status < 0) {
         return;
     }
@@ -145,23 +145,23 @@ collapse(struct ref_call *call, struct collapse *work, const struct ref_matrix *
 #define MAX_STREAMS 1024u
 
 void
-ref_mhc_pre(struct ref_call *call, const struct hearth_op_mhc_pre *op)
+ref_mhc_pre(struct host_call *call, const struct hearth_op_mhc_pre *op)
 {
     const uint64_t n_in = (uint64_t)op->n_streams * op->dim;
-    if (!ref_call_check(call, op->n_streams > 0 && op->n_streams <= MAX_STREAMS, "n_streams: 1 .. 1024 wanted") ||
-        !ref_call_check(call, op->n_sinkhorn > 0, "n_sinkhorn: 1 or more wanted")) {
+    if (!host_call_check(call, op->n_streams > 0 && op->n_streams <= MAX_STREAMS, "n_streams: 1 .. 1024 wanted") ||
+        !host_call_check(call, op->n_sinkhorn > 0, "n_sinkhorn: 1 or more wanted")) {
         return;
     }
     const uint32_t n_mix = (2 + op->n_streams) * op->n_streams;
     struct collapse work = {
         .native = call->native,
-        .streams = ref_view_f32(call, "streams", op->streams, op->n, n_in),
-        .norm = ref_vector(call, "norm", op->norm, op->dim),
-        .base = ref_vector(call, "base", op->base, n_mix),
-        .scale = ref_vector(call, "scale", op->scale, 3),
-        .normed = ref_view_f32(call, "normed", op->normed, op->n, op->dim),
-        .post = ref_view_f32(call, "post", op->post, op->n, op->n_streams),
-        .comb = ref_view_f32(call, "comb", op->comb, op->n, (uint64_t)op->n_streams * op->n_streams),
+        .streams = host_view_f32(call, "streams", op->streams, op->n, n_in),
+        .norm = host_vector(call, "norm", op->norm, op->dim),
+        .base = host_vector(call, "base", op->base, n_mix),
+        .scale = host_vector(call, "scale", op->scale, 3),
+        .normed = host_view_f32(call, "normed", op->normed, op->n, op->dim),
+        .post = host_view_f32(call, "post", op->post, op->n, op->n_streams),
+        .comb = host_view_f32(call, "comb", op->comb, op->n, (uint64_t)op->n_streams * op->n_streams),
         .n_streams = op->n_streams,
         .dim = op->dim,
         .n_sinkhorn = op->n_sinkhorn,
@@ -169,30 +169,30 @@ ref_mhc_pre(struct ref_call *call, const struct hearth_op_mhc_pre *op)
         .norm_eps = op->norm_eps,
         .hc_eps = op->hc_eps,
     };
-    const struct ref_matrix *fn = ref_weight(call, "fn", op->fn, 0, n_mix, n_in);
+    const struct host_matrix *fn = host_weight(call, "fn", op->fn, 0, n_mix, n_in);
     if (call->status == 0) {
         collapse(call, &work, fn, op->n);
     }
 }
 
 void
-ref_mhc_head(struct ref_call *call, const struct hearth_op_mhc_head *op)
+ref_mhc_head(struct host_call *call, const struct hearth_op_mhc_head *op)
 {
     const uint64_t n_in = (uint64_t)op->n_streams * op->dim;
     struct collapse work = {
         .native = call->native,
-        .streams = ref_view_f32(call, "streams", op->streams, op->n, n_in),
-        .norm = ref_vector(call, "norm", op->norm, op->dim),
-        .base = ref_vector(call, "base", op->base, op->n_streams),
-        .scale = ref_vector(call, "scale", op->scale, 1),
-        .normed = ref_view_f32(call, "normed", op->normed, op->n, op->dim),
+        .streams = host_view_f32(call, "streams", op->streams, op->n, n_in),
+        .norm = host_vector(call, "norm", op->norm, op->dim),
+        .base = host_vector(call, "base", op->base, op->n_streams),
+        .scale = host_vector(call, "scale", op->scale, 1),
+        .normed = host_view_f32(call, "normed", op->normed, op->n, op->dim),
         .n_streams = op->n_streams,
         .dim = op->dim,
         .n_mix = op->n_streams,
         .norm_eps = op->norm_eps,
         .hc_eps = op->hc_eps,
     };
-    const struct ref_matrix *fn = ref_weight(call, "fn", op->fn, 0, op->n_streams, n_in);
+    const struct host_matrix *fn = host_weight(call, "fn", op->fn, 0, op->n_streams, n_in);
     if (call->status == 0) {
         collapse(call, &work, fn, op->n);
     }
@@ -232,18 +232,18 @@ expand_tokens(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 }
 
 void
-ref_mhc_post(struct ref_call *call, const struct hearth_op_mhc_post *op)
+ref_mhc_post(struct host_call *call, const struct hearth_op_mhc_post *op)
 {
     const uint64_t n_values = (uint64_t)op->n_streams * op->dim;
     struct expand work = {
         .native = call->native,
-        .streams = ref_view_f32(call, "streams", op->streams, op->n, n_values),
-        .result = ref_view_f32(call, "result", op->result, op->n, op->dim),
-        .post = ref_view_f32(call, "post", op->post, op->n, op->n_streams),
-        .comb = ref_view_f32(call, "comb", op->comb, op->n, (uint64_t)op->n_streams * op->n_streams),
+        .streams = host_view_f32(call, "streams", op->streams, op->n, n_values),
+        .result = host_view_f32(call, "result", op->result, op->n, op->dim),
+        .post = host_view_f32(call, "post", op->post, op->n, op->n_streams),
+        .comb = host_view_f32(call, "comb", op->comb, op->n, (uint64_t)op->n_streams * op->n_streams),
         .n_streams = op->n_streams,
         .dim = op->dim,
-        .sums = ref_scratch_take(call, ref_pool_threads(call->device->pool), op->n_streams * sizeof(double)),
+        .sums = host_scratch_take(call, ref_pool_threads(call->device->pool), op->n_streams * sizeof(double)),
     };
     if (call->status == 0) {
         ref_pool_run(call->device->pool, op->n, n_values * (op->n_streams + 1),

@@ -52,22 +52,22 @@ sum_tokens(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 }
 
 void
-ref_moe_sum(struct ref_call *call, const struct hearth_op_moe_sum *op)
+ref_moe_sum(struct host_call *call, const struct hearth_op_moe_sum *op)
 {
     const uint64_t n_routes = (uint64_t)op->n * op->top_k;
     struct moe_sum work = {.native = call->native, .op = op};
-    work.parts = ref_view_f32(call, "parts", op->parts, n_routes, op->dim);
-    work.routes = ref_view(call, "routes", op->routes, n_routes, 1, sizeof *work.routes);
-    work.shared = ref_view_f32(call, "shared", op->shared, op->n, op->dim);
-    work.y = ref_view_f32(call, "y", op->y, op->n, op->dim);
-    work.orders = ref_scratch_take(call, ref_pool_threads(call->device->pool), op->top_k * sizeof *work.orders);
+    work.parts = host_view_f32(call, "parts", op->parts, n_routes, op->dim);
+    work.routes = host_view(call, "routes", op->routes, n_routes, 1, sizeof *work.routes);
+    work.shared = host_view_f32(call, "shared", op->shared, op->n, op->dim);
+    work.y = host_view_f32(call, "y", op->y, op->n, op->dim);
+    work.orders = host_scratch_take(call, ref_pool_threads(call->device->pool), op->top_k * sizeof *work.orders);
     if (call->status < 0) {
         return;
     }
     for (uint64_t i = 0; i < n_routes; i++) {
         if (work.routes[i].slot >= n_routes) {
-            ref_call_fail(call, HEARTH_EINTERNAL, "routes[%llu]: slot %u of %llu", (unsigned long long)i,
-                          work.routes[i].slot, (unsigned long long)n_routes);
+            host_call_fail(call, HEARTH_EINTERNAL, "routes[%llu]: slot %u of %llu", (unsigned long long)i,
+                           work.routes[i].slot, (unsigned long long)n_routes);
             return;
         }
     }

@@ -5,22 +5,22 @@
 #include "backends/ref/ref.h"
 
 void
-ref_output_groups(struct ref_call *call, const struct hearth_op_output_groups *op)
+ref_output_groups(struct host_call *call, const struct hearth_op_output_groups *op)
 {
     const uint64_t n_in = (uint64_t)op->n_groups * op->width;
     const uint64_t n_out = (uint64_t)op->n_groups * op->rank;
-    const float *o = ref_view_f32(call, "o", op->o, op->n, n_in);
-    float *y = ref_view_f32(call, "y", op->y, op->n, n_out);
-    const struct ref_matrix *weight = ref_weight(call, "weight", op->weight, 0, n_out, op->width);
+    const float *o = host_view_f32(call, "o", op->o, op->n, n_in);
+    float *y = host_view_f32(call, "y", op->y, op->n, n_out);
+    const struct host_matrix *weight = host_weight(call, "weight", op->weight, 0, n_out, op->width);
     struct ref_input input;
     if (call->status < 0) {
         return;
     }
     /* [n * n_groups][width]: row t * n_groups + g is group g of token t */
     ref_input_prepare(call, o, (uint64_t)op->n * op->n_groups, op->width, REF_FORM_EXACT, &input);
-    uint32_t *rows = ref_scratch_take(call, (uint64_t)op->n, sizeof *rows);
+    uint32_t *rows = host_scratch_take(call, (uint64_t)op->n, sizeof *rows);
     if (call->status == 0) {
-        ref_call_check(call, (uint64_t)op->n * op->n_groups <= UINT32_MAX, "n * n_groups: within 32 bits wanted");
+        host_call_check(call, (uint64_t)op->n * op->n_groups <= UINT32_MAX, "n * n_groups: within 32 bits wanted");
     }
     for (uint32_t g = 0; g < op->n_groups && call->status == 0; g++) {
         struct ref_product product = {

@@ -87,22 +87,22 @@ ref_pool_new(uint32_t n_threads, struct ref_pool **ret_pool, struct hearth_error
     uint32_t n_started = 0;
     struct ref_pool *pool = calloc(1, sizeof *pool + (size_t)(n_threads - 1) * sizeof pool->workers[0]);
     if (pool == NULL) {
-        return ref_error(err, HEARTH_EMEMORY, 0, "ref: no memory for %u threads", n_threads);
+        return host_error(err, HEARTH_EMEMORY, 0, "ref: no memory for %u threads", n_threads);
     }
     pool->n_threads = n_threads;
     int code = pthread_mutex_init(&pool->lock, NULL);
     if (code != 0) {
-        status = ref_error(err, HEARTH_EMEMORY, code, "ref: pthread_mutex_init: error %d", code);
+        status = host_error(err, HEARTH_EMEMORY, code, "ref: pthread_mutex_init: error %d", code);
         goto fail_lock;
     }
     code = pthread_cond_init(&pool->wake, NULL);
     if (code != 0) {
-        status = ref_error(err, HEARTH_EMEMORY, code, "ref: pthread_cond_init: error %d", code);
+        status = host_error(err, HEARTH_EMEMORY, code, "ref: pthread_cond_init: error %d", code);
         goto fail_wake;
     }
     code = pthread_cond_init(&pool->done, NULL);
     if (code != 0) {
-        status = ref_error(err, HEARTH_EMEMORY, code, "ref: pthread_cond_init: error %d", code);
+        status = host_error(err, HEARTH_EMEMORY, code, "ref: pthread_cond_init: error %d", code);
         goto fail_done;
     }
     for (; n_started < n_threads - 1; n_started++) {
@@ -110,8 +110,8 @@ ref_pool_new(uint32_t n_threads, struct ref_pool **ret_pool, struct hearth_error
         *worker = (struct worker){.pool = pool, .index = n_started + 1};
         code = pthread_create(&worker->thread, NULL, worker_main, worker);
         if (code != 0) {
-            status = ref_error(err, HEARTH_EMEMORY, code, "ref: thread %u of %u could not be made (error %d)",
-                               n_started + 2, n_threads, code);
+            status = host_error(err, HEARTH_EMEMORY, code, "ref: thread %u of %u could not be made (error %d)",
+                                n_started + 2, n_threads, code);
             goto fail_workers;
         }
     }

@@ -27,9 +27,9 @@ tile_rows(const struct ref_product *product)
 }
 
 uint32_t
-ref_form_for(const struct ref_call *call, uint32_t dtype)
+ref_form_for(const struct host_call *call, uint32_t dtype)
 {
-    return call->native && ref_dtype_quantises(dtype) ? REF_FORM_QUANTISED : REF_FORM_EXACT;
+    return call->native && host_dtype_quantises(dtype) ? REF_FORM_QUANTISED : REF_FORM_EXACT;
 }
 
 struct prepare {
@@ -44,15 +44,15 @@ struct prepare {
 static void
 prepare_quantised(const struct prepare *prepare, uint64_t t, uint32_t thread)
 {
-    const uint64_t n_blocks = prepare->n_padded / REF_ACT_BLOCK;
+    const uint64_t n_blocks = prepare->n_padded / HOST_ACT_BLOCK;
     uint8_t *codes = prepare->codes + thread * prepare->n_padded;
     int16_t *wholes = prepare->wholes + t * prepare->n_padded;
     int16_t *fractions = prepare->fractions + t * prepare->n_padded;
-    ref_act_quant(prepare->x + t * prepare->n_in, prepare->n_in, REF_ACT_BLOCK, codes, prepare->scales + t * n_blocks);
+    ref_act_quant(prepare->x + t * prepare->n_in, prepare->n_in, HOST_ACT_BLOCK, codes, prepare->scales + t * n_blocks);
     for (uint64_t i = 0; i < prepare->n_padded; i++) {
         const uint8_t code = i < prepare->n_in ? codes[i] : 0;
-        wholes[i] = ref_e4m3_wholes[code];
-        fractions[i] = ref_e4m3_fractions[code];
+        wholes[i] = host_e4m3_wholes[code];
+        fractions[i] = host_e4m3_fractions[code];
     }
 }
 
@@ -72,21 +72,21 @@ prepare_rows(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 }
 
 void
-ref_input_prepare(struct ref_call *call, const float *x, uint64_t n, uint64_t n_in, uint32_t forms,
+ref_input_prepare(struct host_call *call, const float *x, uint64_t n, uint64_t n_in, uint32_t forms,
                   struct ref_input *ret_input)
 {
     struct prepare prepare = {.x = x, .n_in = n_in};
     struct ref_pool *pool = call->device->pool;
-    prepare.n_padded = (n_in + REF_ACT_BLOCK - 1) / REF_ACT_BLOCK * REF_ACT_BLOCK;
+    prepare.n_padded = (n_in + HOST_ACT_BLOCK - 1) / HOST_ACT_BLOCK * HOST_ACT_BLOCK;
     const uint64_t n_values = n * prepare.n_padded;
     if (forms & REF_FORM_EXACT) {
-        prepare.exact = ref_scratch_take(call, n_values, sizeof *prepare.exact);
+        prepare.exact = host_scratch_take(call, n_values, sizeof *prepare.exact);
     }
     if (forms & REF_FORM_QUANTISED) {
-        prepare.wholes = ref_scratch_take(call, n_values, sizeof *prepare.wholes);
-        prepare.fractions = ref_scratch_take(call, n_values, sizeof *prepare.fractions);
-        prepare.scales = ref_scratch_take(call, n_values / REF_ACT_BLOCK, 1);
-        prepare.codes = ref_scratch_take(call, ref_pool_threads(pool), prepare.n_padded);
+        prepare.wholes = host_scratch_take(call, n_values, sizeof *prepare.wholes);
+        prepare.fractions = host_scratch_take(call, n_values, sizeof *prepare.fractions);
+        prepare.scales = host_scratch_take(call, n_values / HOST_ACT_BLOCK, 1);
+        prepare.codes = host_scratch_take(call, ref_pool_threads(pool), prepare.n_padded);
     }
     if (call->status < 0) {
         return;
@@ -132,21 +132,21 @@ dot16(const int16_t *a, const int16_t *b, unsigned n)
     return sum;
 }
 
-/* The exact sum over one e4m3 block in units of 2^-18.  x, w: [REF_ACT_BLOCK] wholes and fractions. */
+/* The exact sum over one e4m3 block in units of 2^-18.  x, w: [HOST_ACT_BLOCK] wholes and fractions. */
 static int64_t
 block_e4m3(const int16_t *x_whole, const int16_t *x_fraction, const int16_t *w_whole, const int16_t *w_fraction)
 {
-    const int64_t wholes = dot16(x_whole, w_whole, REF_ACT_BLOCK);
-    const int64_t mixed = dot16(x_whole, w_fraction, REF_ACT_BLOCK) + dot16(x_fraction, w_whole, REF_ACT_BLOCK);
-    const int64_t fractions = dot16(x_fraction, w_fraction, REF_ACT_BLOCK);
+    const int64_t wholes = dot16(x_whole, w_whole, HOST_ACT_BLOCK);
+    const int64_t mixed = dot16(x_whole, w_fraction, HOST_ACT_BLOCK) + dot16(x_fraction, w_whole, HOST_ACT_BLOCK);
+    const int64_t fractions = dot16(x_fraction, w_fraction, HOST_ACT_BLOCK);
     return wholes * 262144 + mixed * 512 + fractions;
 }
 
-/* The exact sum over one e2m1 block in units of 2^-10.  w: [REF_E2M1_BLOCK] halves. */
+/* The exact sum over one e2m1 block in units of 2^-10.  w: [HOST_E2M1_BLOCK] halves. */
 static int32_t
 block_e2m1(const int16_t *x_whole, const int16_t *x_fraction, const int16_t *w)
 {
-    return dot16(x_whole, w, REF_E2M1_BLOCK) * 512 + dot16(x_fraction, w, REF_E2M1_BLOCK);
+    return dot16(x_whole, w, HOST_E2M1_BLOCK) * 512 + dot16(x_fraction, w, HOST_E2M1_BLOCK);
 }
 
 /* One output: blocks ascending within a chunk, chunks ascending. */
@@ -156,13 +156,13 @@ sum_e4m3(const struct ref_input *input, uint64_t token, const int16_t *w_whole, 
 {
     const int16_t *x_whole = input->wholes + token * input->n_padded;
     const int16_t *x_fraction = input->fractions + token * input->n_padded;
-    const uint8_t *x_scales = input->scales + token * (input->n_padded / REF_ACT_BLOCK);
+    const uint8_t *x_scales = input->scales + token * (input->n_padded / HOST_ACT_BLOCK);
     float total = 0.0f;
     for (uint64_t begin = 0; begin < input->n_padded; begin += chunk) {
         const uint64_t end = input->n_padded - begin < chunk ? input->n_padded : begin + chunk;
         float sum = 0.0f;
-        for (uint64_t k = begin; k < end; k += REF_ACT_BLOCK) {
-            const uint64_t block = k / REF_ACT_BLOCK;
+        for (uint64_t k = begin; k < end; k += HOST_ACT_BLOCK) {
+            const uint64_t block = k / HOST_ACT_BLOCK;
             const int64_t exact = block_e4m3(x_whole + k, x_fraction + k, w_whole + k, w_fraction + k);
             sum += (float)exact * hearth_scale_product(x_scales[block], w_scales[block], -18);
         }
@@ -176,14 +176,14 @@ sum_e2m1(const struct ref_input *input, uint64_t token, const int16_t *w, const 
 {
     const int16_t *x_whole = input->wholes + token * input->n_padded;
     const int16_t *x_fraction = input->fractions + token * input->n_padded;
-    const uint8_t *x_scales = input->scales + token * (input->n_padded / REF_ACT_BLOCK);
+    const uint8_t *x_scales = input->scales + token * (input->n_padded / HOST_ACT_BLOCK);
     float total = 0.0f;
     for (uint64_t begin = 0; begin < input->n_in; begin += chunk) {
         const uint64_t end = input->n_in - begin < chunk ? input->n_in : begin + chunk;
         float sum = 0.0f;
-        for (uint64_t k = begin; k < end; k += REF_E2M1_BLOCK) {
+        for (uint64_t k = begin; k < end; k += HOST_E2M1_BLOCK) {
             const int32_t exact = block_e2m1(x_whole + k, x_fraction + k, w + k);
-            const float scale = hearth_scale_product(x_scales[k / REF_ACT_BLOCK], w_scales[k / REF_E2M1_BLOCK], -10);
+            const float scale = hearth_scale_product(x_scales[k / HOST_ACT_BLOCK], w_scales[k / HOST_E2M1_BLOCK], -10);
             sum += (float)exact * scale;
         }
         total += sum;
@@ -197,10 +197,10 @@ decode_e4m3(const unsigned char *codes, uint64_t n, uint64_t n_padded, int16_t *
             int16_t *restrict fractions)
 {
     for (uint64_t k = 0; k < n; k++) {
-        wholes[k] = ref_e4m3_wholes[codes[k]];
+        wholes[k] = host_e4m3_wholes[codes[k]];
     }
     for (uint64_t k = 0; k < n; k++) { /* two loops with one table each are faster than one with both */
-        fractions[k] = ref_e4m3_fractions[codes[k]];
+        fractions[k] = host_e4m3_fractions[codes[k]];
     }
     memset(wholes + n, 0, (size_t)(n_padded - n) * sizeof *wholes);
     memset(fractions + n, 0, (size_t)(n_padded - n) * sizeof *fractions);
@@ -210,7 +210,7 @@ static void
 decode_e2m1(const unsigned char *codes, uint64_t n, uint64_t n_padded, int16_t *restrict halves)
 {
     for (uint64_t j = 0; j < n / 2; j++) {
-        memcpy(halves + 2 * j, &ref_e2m1_halves[codes[j]], sizeof ref_e2m1_halves[0]);
+        memcpy(halves + 2 * j, &host_e2m1_halves[codes[j]], sizeof host_e2m1_halves[0]);
     }
     memset(halves + n, 0, (size_t)(n_padded - n) * sizeof *halves);
 }
@@ -231,10 +231,10 @@ token_of(const struct ref_product *product, uint64_t i)
 static void
 rows_e4m3(const struct ref_product *product, uint64_t begin, uint64_t end, int16_t *decoded)
 {
-    const struct ref_matrix *weight = product->weight;
+    const struct host_matrix *weight = product->weight;
     const struct ref_input *input = product->input;
     const uint64_t n_tile = tile_rows(product);
-    const uint64_t n_blocks = (weight->cols + REF_ACT_BLOCK - 1) / REF_ACT_BLOCK;
+    const uint64_t n_blocks = (weight->cols + HOST_ACT_BLOCK - 1) / HOST_ACT_BLOCK;
     int16_t *wholes = decoded;
     int16_t *fractions = decoded + n_tile * input->n_padded;
     for (uint64_t tile = begin; tile < end; tile += n_tile) {
@@ -246,7 +246,7 @@ rows_e4m3(const struct ref_product *product, uint64_t begin, uint64_t end, int16
         }
         for (uint64_t i = 0; i < product->n_tokens; i++) {
             for (uint64_t r = 0; r < n_rows; r++) {
-                const unsigned char *scales = weight->scales + (tile + r) / REF_ACT_BLOCK * n_blocks;
+                const unsigned char *scales = weight->scales + (tile + r) / HOST_ACT_BLOCK * n_blocks;
                 store(product, i, tile + r,
                       sum_e4m3(input, token_of(product, i), wholes + r * input->n_padded,
                                fractions + r * input->n_padded, scales, product->chunk));
@@ -258,10 +258,10 @@ rows_e4m3(const struct ref_product *product, uint64_t begin, uint64_t end, int16
 static void
 rows_e2m1(const struct ref_product *product, uint64_t begin, uint64_t end, int16_t *decoded)
 {
-    const struct ref_matrix *weight = product->weight;
+    const struct host_matrix *weight = product->weight;
     const struct ref_input *input = product->input;
     const uint64_t n_tile = tile_rows(product);
-    const uint64_t n_blocks = (weight->cols + REF_E2M1_BLOCK - 1) / REF_E2M1_BLOCK;
+    const uint64_t n_blocks = (weight->cols + HOST_E2M1_BLOCK - 1) / HOST_E2M1_BLOCK;
     for (uint64_t tile = begin; tile < end; tile += n_tile) {
         const uint64_t n_rows = end - tile < n_tile ? end - tile : n_tile;
         for (uint64_t r = 0; r < n_rows; r++) {
@@ -282,7 +282,7 @@ rows_e2m1(const struct ref_product *product, uint64_t begin, uint64_t end, int16
 static void
 rows_exact(const struct ref_product *product, uint64_t begin, uint64_t end, double *decoded)
 {
-    const struct ref_matrix *weight = product->weight;
+    const struct host_matrix *weight = product->weight;
     const struct ref_input *input = product->input;
     const uint64_t n_tile = tile_rows(product);
     float *values = (float *)(decoded + ROW_TILE * input->n_padded);
@@ -290,7 +290,7 @@ rows_exact(const struct ref_product *product, uint64_t begin, uint64_t end, doub
         const uint64_t n_rows = end - tile < n_tile ? end - tile : n_tile;
         for (uint64_t r = 0; r < n_rows; r++) {
             double *row = decoded + r * input->n_padded;
-            ref_matrix_row(weight, tile + r, values);
+            host_matrix_row(weight, tile + r, values);
             for (uint64_t k = 0; k < input->n_padded; k++) {
                 row[k] = k < weight->cols ? (double)values[k] : 0.0;
             }
@@ -308,7 +308,7 @@ rows_exact(const struct ref_product *product, uint64_t begin, uint64_t end, doub
 uint64_t
 ref_product_scratch(uint64_t n_in)
 {
-    const uint64_t n_padded = (n_in + REF_ACT_BLOCK - 1) / REF_ACT_BLOCK * REF_ACT_BLOCK;
+    const uint64_t n_padded = (n_in + HOST_ACT_BLOCK - 1) / HOST_ACT_BLOCK * HOST_ACT_BLOCK;
     return n_padded * (ROW_TILE * sizeof(double) + sizeof(float));
 }
 
@@ -340,12 +340,12 @@ run_rows(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 }
 
 void
-ref_product_run_some(struct ref_call *call, const struct ref_product *product, uint64_t begin, uint64_t end)
+ref_product_run_some(struct host_call *call, const struct ref_product *product, uint64_t begin, uint64_t end)
 {
     struct ref_pool *pool = call->device->pool;
     struct product_run run = {.product = product, .first_row = begin};
     run.scratch_bytes = ref_product_scratch(product->weight->cols);
-    run.scratch = ref_scratch_take(call, ref_pool_threads(pool), run.scratch_bytes);
+    run.scratch = host_scratch_take(call, ref_pool_threads(pool), run.scratch_bytes);
     if (run.scratch == NULL) {
         return;
     }
@@ -354,7 +354,7 @@ ref_product_run_some(struct ref_call *call, const struct ref_product *product, u
 }
 
 void
-ref_product_run(struct ref_call *call, const struct ref_product *product)
+ref_product_run(struct host_call *call, const struct ref_product *product)
 {
     ref_product_run_some(call, product, 0, product->weight->rows);
 }

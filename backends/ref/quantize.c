@@ -47,11 +47,11 @@ ref_act_quant(const float *x, uint64_t n, uint32_t block, uint8_t *codes, uint8_
 void
 ref_fp4_quant(const float *x, uint64_t n, uint8_t *codes, uint8_t *scales)
 {
-    for (uint64_t begin = 0; begin < n; begin += REF_INDEX_BLOCK) {
-        const uint64_t length = n - begin < REF_INDEX_BLOCK ? n - begin : REF_INDEX_BLOCK;
+    for (uint64_t begin = 0; begin < n; begin += HOST_INDEX_BLOCK) {
+        const uint64_t length = n - begin < HOST_INDEX_BLOCK ? n - begin : HOST_INDEX_BLOCK;
         const uint8_t scale = block_scale(x + begin, length, FP4_FLOOR, HEARTH_E2M1_RECIPROCAL);
         const float reciprocal = reciprocal_scale(scale);
-        scales[begin / REF_INDEX_BLOCK] = scale;
+        scales[begin / HOST_INDEX_BLOCK] = scale;
         for (uint64_t i = begin; i < begin + length; i++) {
             codes[i] = scale == HEARTH_E8M0_NAN ? 0 : hearth_e2m1_from_f32(x[i] * reciprocal);
         }

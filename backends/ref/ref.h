@@ -7,79 +7,14 @@
 #ifndef BACKENDS_REF_REF_H
 #define BACKENDS_REF_REF_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <hearth/numerics.h>
-#include <hearth/plugin.h>
-
-/* Blocks of the quantised formats: activations of a linear, cached KV rows, indexer keys and queries, e2m1 weights. */
-#define REF_ACT_BLOCK 128u
-#define REF_KV_BLOCK 64u
-#define REF_INDEX_BLOCK 32u
-#define REF_E2M1_BLOCK 32u
-
-struct hearth_buffer {
-    unsigned char *bytes;
-    uint64_t size;
-};
-
-/* Borrows data and scales (HEARTH_DEVICE_MAPS_WEIGHTS).  They may lie at odd addresses. */
-struct ref_matrix {
-    uint32_t dtype;
-    uint64_t rows, cols;
-    const unsigned char *data, *scales;
-};
-
-#define REF_MAX_MATRICES 3
-
-struct hearth_weight {
-    uint32_t n_matrices;
-    struct ref_matrix matrices[REF_MAX_MATRICES];
-};
+#include "backends/host/host.h"
 
 struct ref_pool;
-struct ref_scratch_block;
-
-/* Memory for the length of one command; kept and reused by the next. */
-struct ref_scratch {
-    struct ref_scratch_block *blocks;
-};
 
 struct hearth_device {
     struct ref_pool *pool;
-    struct ref_scratch scratch;
+    struct host_scratch scratch;
 };
-
-/* One command under way.  status keeps the first failure; err may be NULL. */
-struct ref_call {
-    struct hearth_device *device;
-    const char *op;
-    bool native;
-    int status;
-    struct hearth_error *err;
-};
-
-/* call.c: checked access to arguments.  After a failure they return NULL or false, and the first error stays. */
-
-int ref_error(struct hearth_error *err, int status, int native, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-void ref_call_fail(struct ref_call *call, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* Fails with EINTERNAL and the text unless what holds. */
-bool ref_call_check(struct ref_call *call, bool what, const char *text);
-/* The address of rows * cols elements of size bytes, all inside the view's buffer.  NULL if there are none. */
-void *ref_view(struct ref_call *call, const char *name, struct hearth_view view, uint64_t rows, uint64_t cols,
-               uint64_t size);
-float *ref_view_f32(struct ref_call *call, const char *name, struct hearth_view view, uint64_t rows, uint64_t cols);
-const struct ref_matrix *ref_weight(struct ref_call *call, const char *name, const struct hearth_weight *weight,
-                                    uint32_t index, uint64_t rows, uint64_t cols);
-/* The weight's n elements as f32. */
-const float *ref_vector(struct ref_call *call, const char *name, const struct hearth_weight *weight, uint64_t n);
-/* n * size bytes, aligned to 64, until the command ends. */
-void *ref_scratch_take(struct ref_call *call, uint64_t n, uint64_t size);
-void ref_scratch_reset(struct ref_scratch *scratch);
-void ref_scratch_free(struct ref_scratch *scratch);
 
 /* parallel.c: the threads of one device. */
 
@@ -96,23 +31,6 @@ uint32_t ref_pool_threads(const struct ref_pool *pool);
  * worth; what is not worth waking a thread for runs in the caller. */
 void ref_pool_run(struct ref_pool *pool, uint64_t n_items, uint64_t cost, struct ref_work work);
 
-/* matrix.c: rows of weights. */
-
-/* The value of each code: an e4m3 value also as whole + fraction / 512, a byte of two e2m1 values as two halves. */
-struct ref_halves {
-    int16_t low, high;
-};
-
-extern float ref_e4m3_values[256];
-extern int16_t ref_e4m3_wholes[256], ref_e4m3_fractions[256];
-extern struct ref_halves ref_e2m1_halves[256];
-
-void ref_tables_fill(void); /* called by start, before any thread of ours */
-
-bool ref_dtype_quantises(uint32_t dtype); /* whether a linear with such a weight quantises its input (native) */
-/* out: [cols] f32, the row's exact values */
-void ref_matrix_row(const struct ref_matrix *matrix, uint64_t row, float *out);
-
 /* quantize.c */
 
 /* codes: [n] e4m3; scales: [ceil(n / block)] e8m0 */
@@ -128,31 +46,31 @@ float ref_round(bool native, double value); /* to f32, then (native) to bf16 */
 /* Rows of activations in the forms that weights want them in; absent forms are NULL. */
 struct ref_input {
     uint64_t n, n_in;
-    uint64_t n_padded;        /* n_in rounded up to REF_ACT_BLOCK; what is beyond n_in is 0 */
+    uint64_t n_padded;        /* n_in rounded up to HOST_ACT_BLOCK; what is beyond n_in is 0 */
     const double *exact;      /* [n][n_padded] */
     const int16_t *wholes;    /* [n][n_padded]: the e4m3 value is whole + fraction / 512 */
     const int16_t *fractions; /* [n][n_padded] */
-    const uint8_t *scales;    /* [n][n_padded / REF_ACT_BLOCK] e8m0 */
+    const uint8_t *scales;    /* [n][n_padded / HOST_ACT_BLOCK] e8m0 */
 };
 
 enum ref_form { REF_FORM_EXACT = 1, REF_FORM_QUANTISED = 2 };
 
 /* The form that a native or exact product with a weight of this dtype needs. */
-uint32_t ref_form_for(const struct ref_call *call, uint32_t dtype);
+uint32_t ref_form_for(const struct host_call *call, uint32_t dtype);
 /* x: [n][n_in] f32; forms: enum ref_form, or-ed. */
-void ref_input_prepare(struct ref_call *call, const float *x, uint64_t n, uint64_t n_in, uint32_t forms,
+void ref_input_prepare(struct host_call *call, const float *x, uint64_t n, uint64_t n_in, uint32_t forms,
                        struct ref_input *ret_input);
 
 /* y[slots[i] * y_stride + row] = sum_k weight[row][k] * input[tokens[i]][k] */
 struct ref_product {
-    const struct ref_matrix *weight;
+    const struct host_matrix *weight;
     const struct ref_input *input;
     const uint32_t *tokens; /* [n_tokens] rows of input, or NULL: row i */
     const uint32_t *slots;  /* [n_tokens] rows of y, or NULL: row i */
     uint64_t n_tokens;
     float *y;
     uint64_t y_stride;
-    uint64_t chunk; /* quantised form: elements of K per partial sum; a multiple of REF_ACT_BLOCK */
+    uint64_t chunk; /* quantised form: elements of K per partial sum; a multiple of HOST_ACT_BLOCK */
     bool quantised; /* which form of the input to use */
     bool round;     /* y is rounded to bf16 */
 };
@@ -161,8 +79,8 @@ struct ref_product {
 uint64_t ref_product_scratch(uint64_t n_in);
 void ref_product_rows(const struct ref_product *product, uint64_t begin, uint64_t end, void *scratch);
 /* Rows begin .. end-1, and all rows, on all threads. */
-void ref_product_run_some(struct ref_call *call, const struct ref_product *product, uint64_t begin, uint64_t end);
-void ref_product_run(struct ref_call *call, const struct ref_product *product);
+void ref_product_run_some(struct host_call *call, const struct ref_product *product, uint64_t begin, uint64_t end);
+void ref_product_run(struct host_call *call, const struct ref_product *product);
 double ref_dot(const double *a, const double *b, uint64_t n); /* n: a multiple of 8 */
 
 /* rmsnorm.c, rope.c, kv.c: steps that several operations share. */
@@ -178,9 +96,9 @@ void ref_kv_load(const unsigned char *bytes, uint32_t format, uint32_t head_dim,
 void ref_index_store(const float *key, uint32_t format, bool native, uint32_t width, unsigned char *bytes);
 void ref_index_load(const unsigned char *bytes, uint32_t format, uint32_t width, float *key);
 /* Fails unless the format is known and fits the numerics. */
-void ref_kv_check(struct ref_call *call, uint32_t format, uint32_t head_dim, uint32_t rope_dim);
+void ref_kv_check(struct host_call *call, uint32_t format, uint32_t head_dim, uint32_t rope_dim);
 
-#define HEARTH_OP(NAME, name) void ref_##name(struct ref_call *call, const struct hearth_op_##name *op);
+#define HEARTH_OP(NAME, name) void ref_##name(struct host_call *call, const struct hearth_op_##name *op);
 #include <hearth/ops.def>
 #undef HEARTH_OP
 
@@ -191,14 +109,6 @@ void ref_stop(void);
 int ref_describe(uint32_t index, struct hearth_device_info *info, struct hearth_error *err);
 int ref_open(uint32_t index, struct hearth_device **ret_device, struct hearth_error *err);
 void ref_close(struct hearth_device *device);
-int ref_buffer_alloc(struct hearth_device *device, uint64_t size, struct hearth_buffer **ret_buffer,
-                     struct hearth_error *err);
-void ref_buffer_free(struct hearth_device *device, struct hearth_buffer *buffer);
-int ref_buffer_write(struct hearth_device *device, struct hearth_view dst, const void *src, uint64_t size,
-                     struct hearth_event **ret_event, struct hearth_error *err);
-int ref_buffer_read(struct hearth_device *device, void *dst, struct hearth_view src, uint64_t size,
-                    struct hearth_event **ret_event, struct hearth_error *err);
-void *ref_buffer_host(struct hearth_device *device, struct hearth_buffer *buffer);
 int ref_weight_create(struct hearth_device *device, enum hearth_weight_role role, const struct hearth_matrix *matrices,
                       size_t n_matrices, struct hearth_weight **ret_weight, struct hearth_error *err);
 void ref_weight_free(struct hearth_device *device, struct hearth_weight *weight);
@@ -206,8 +116,5 @@ bool ref_supports(const struct hearth_device *device, uint32_t op, uint32_t nume
 int ref_submit(struct hearth_device *device, const struct hearth_command *commands, size_t n_commands,
                struct hearth_event *const *waits, size_t n_waits, struct hearth_event **ret_event,
                struct hearth_error *err);
-int ref_event_wait(struct hearth_device *device, struct hearth_event *event, uint64_t timeout_ns,
-                   struct hearth_error *err);
-void ref_event_free(struct hearth_device *device, struct hearth_event *event);
 
 #endif

@@ -33,12 +33,12 @@ norm_tokens(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 }
 
 void
-ref_rmsnorm(struct ref_call *call, const struct hearth_op_rmsnorm *op)
+ref_rmsnorm(struct host_call *call, const struct hearth_op_rmsnorm *op)
 {
     struct rmsnorm work = {.native = call->native, .dim = op->dim, .eps = op->eps};
-    work.x = ref_view_f32(call, "x", op->x, op->n, op->dim);
-    work.y = ref_view_f32(call, "y", op->y, op->n, op->dim);
-    work.norm = ref_vector(call, "norm", op->norm, op->dim);
+    work.x = host_view_f32(call, "x", op->x, op->n, op->dim);
+    work.y = host_view_f32(call, "y", op->y, op->n, op->dim);
+    work.norm = host_vector(call, "norm", op->norm, op->dim);
     if (call->status < 0) {
         return;
     }

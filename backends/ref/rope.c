@@ -62,14 +62,14 @@ query_heads(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 }
 
 void
-ref_query_rope(struct ref_call *call, const struct hearth_op_query_rope *op)
+ref_query_rope(struct host_call *call, const struct hearth_op_query_rope *op)
 {
     struct query_rope work = {.native = call->native, .op = op};
     const uint64_t n_heads = (uint64_t)op->n * op->n_heads;
-    work.q = ref_view_f32(call, "q", op->q, n_heads, op->head_dim);
-    work.inv_freq = ref_vector(call, "inv_freq", op->inv_freq, op->rope_dim / 2);
-    if (call->status < 0 || !ref_call_check(call, op->rope_dim % 2 == 0 && op->rope_dim <= op->head_dim,
-                                            "rope_dim: even, at most head_dim wanted")) {
+    work.q = host_view_f32(call, "q", op->q, n_heads, op->head_dim);
+    work.inv_freq = host_vector(call, "inv_freq", op->inv_freq, op->rope_dim / 2);
+    if (call->status < 0 || !host_call_check(call, op->rope_dim % 2 == 0 && op->rope_dim <= op->head_dim,
+                                             "rope_dim: even, at most head_dim wanted")) {
         return;
     }
     ref_pool_run(call->device->pool, n_heads, (uint64_t)op->head_dim * 4 + op->rope_dim * 40,

@@ -11,7 +11,7 @@ struct router {
     const float *logits; /* [n][n_experts] */
     const float *bias;   /* [n_experts], or NULL */
     const unsigned char *ids;
-    const struct ref_matrix *table; /* or NULL */
+    const struct host_matrix *table; /* or NULL */
     struct hearth_route *routes;
     float *affinities;     /* [threads][n_experts] */
     unsigned char *chosen; /* [threads][n_experts] */
@@ -51,7 +51,7 @@ choose(const struct router *work, const float *affinities, unsigned char *chosen
 }
 
 static int64_t
-table_at(const struct ref_matrix *table, uint64_t at)
+table_at(const struct host_matrix *table, uint64_t at)
 {
     int64_t wide;
     int32_t narrow;
@@ -96,32 +96,32 @@ route_tokens(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 
 /* Every row of the table that the command will read names experts that exist. */
 static void
-check_table(struct ref_call *call, struct router *work)
+check_table(struct host_call *call, struct router *work)
 {
     const struct hearth_op_router *op = work->op;
     const struct hearth_weight *weight = op->table;
-    work->ids = ref_view(call, "ids", op->ids, op->n, 1, sizeof(int32_t));
+    work->ids = host_view(call, "ids", op->ids, op->n, 1, sizeof(int32_t));
     if (call->status < 0) {
         return;
     }
     work->table = &weight->matrices[0];
     if ((work->table->dtype != HEARTH_I64 && work->table->dtype != HEARTH_I32) || work->table->cols != op->top_k) {
-        ref_call_fail(call, HEARTH_EINTERNAL, "table: integers, %u a row wanted", op->top_k);
+        host_call_fail(call, HEARTH_EINTERNAL, "table: integers, %u a row wanted", op->top_k);
         return;
     }
     for (uint32_t t = 0; t < op->n; t++) {
         int32_t id;
         memcpy(&id, work->ids + t * sizeof id, sizeof id);
         if (id < 0 || (uint64_t)id >= work->table->rows) {
-            ref_call_fail(call, HEARTH_EINTERNAL, "ids[%u]: 0 .. %llu wanted, %d found", t,
-                          (unsigned long long)work->table->rows - 1, id);
+            host_call_fail(call, HEARTH_EINTERNAL, "ids[%u]: 0 .. %llu wanted, %d found", t,
+                           (unsigned long long)work->table->rows - 1, id);
             return;
         }
         for (uint32_t k = 0; k < op->top_k; k++) {
             const int64_t expert = table_at(work->table, (uint64_t)id * op->top_k + k);
             if (expert < 0 || expert >= (int64_t)op->n_experts) {
-                ref_call_fail(call, HEARTH_EFORMAT, "hash table: row %d names expert %lld of %u", id, (long long)expert,
-                              op->n_experts);
+                host_call_fail(call, HEARTH_EFORMAT, "hash table: row %d names expert %lld of %u", id,
+                               (long long)expert, op->n_experts);
                 return;
             }
         }
@@ -129,23 +129,24 @@ check_table(struct ref_call *call, struct router *work)
 }
 
 void
-ref_router(struct ref_call *call, const struct hearth_op_router *op)
+ref_router(struct host_call *call, const struct hearth_op_router *op)
 {
     struct ref_pool *pool = call->device->pool;
     struct router work = {.op = op};
     struct ref_input input;
-    const float *x = ref_view_f32(call, "x", op->x, op->n, op->dim);
-    const struct ref_matrix *gate = ref_weight(call, "gate", op->gate, 0, op->n_experts, op->dim);
-    work.routes = ref_view(call, "routes", op->routes, op->n, op->top_k, sizeof *work.routes);
-    work.bias = op->bias == NULL ? NULL : ref_vector(call, "bias", op->bias, op->n_experts);
+    const float *x = host_view_f32(call, "x", op->x, op->n, op->dim);
+    const struct host_matrix *gate = host_weight(call, "gate", op->gate, 0, op->n_experts, op->dim);
+    work.routes = host_view(call, "routes", op->routes, op->n, op->top_k, sizeof *work.routes);
+    work.bias = op->bias == NULL ? NULL : host_vector(call, "bias", op->bias, op->n_experts);
     if (call->status == 0 && op->table != NULL) {
         check_table(call, &work);
     }
-    float *logits = ref_scratch_take(call, (uint64_t)op->n * op->n_experts, sizeof *logits);
-    work.affinities = ref_scratch_take(call, (uint64_t)ref_pool_threads(pool) * op->n_experts, sizeof *work.affinities);
-    work.chosen = ref_scratch_take(call, (uint64_t)ref_pool_threads(pool) * op->n_experts, 1);
-    if (call->status < 0 || !ref_call_check(call, op->top_k <= op->n_experts, "top_k: at most n_experts wanted") ||
-        !ref_call_check(call, (uint64_t)op->n * op->top_k <= UINT32_MAX, "n * top_k: within 32 bits wanted")) {
+    float *logits = host_scratch_take(call, (uint64_t)op->n * op->n_experts, sizeof *logits);
+    work.affinities =
+        host_scratch_take(call, (uint64_t)ref_pool_threads(pool) * op->n_experts, sizeof *work.affinities);
+    work.chosen = host_scratch_take(call, (uint64_t)ref_pool_threads(pool) * op->n_experts, 1);
+    if (call->status < 0 || !host_call_check(call, op->top_k <= op->n_experts, "top_k: at most n_experts wanted") ||
+        !host_call_check(call, (uint64_t)op->n * op->top_k <= UINT32_MAX, "n * top_k: within 32 bits wanted")) {
         return;
     }
     work.logits = logits;

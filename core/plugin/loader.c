@@ -105,10 +105,13 @@ library_open(const char *file, const char *name, struct plugin_library *ret_libr
     return HEARTH_OK;
 }
 
-#if defined STATIC_PLUGINS && defined BUILD_REF
-extern const struct hearth_plugin hearth_plugin_ref;
+#if defined STATIC_PLUGINS && defined LINKED_PLUGINS
+/* LINKED_PLUGINS(X): one X(name) for each, made by configure. */
+#define LINKED_DECLARE(name) extern const struct hearth_plugin hearth_plugin_##name;
+LINKED_PLUGINS(LINKED_DECLARE)
 
-static const struct hearth_plugin *const linked_plugins[] = {&hearth_plugin_ref};
+#define LINKED_ENTRY(name) &hearth_plugin_##name,
+static const struct hearth_plugin *const linked_plugins[] = {LINKED_PLUGINS(LINKED_ENTRY)};
 
 static const struct hearth_plugin *
 linked_find(const char *name)

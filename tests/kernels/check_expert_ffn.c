@@ -75,7 +75,7 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
         }
     }
     float *x = check_input(trial, "x", &op->x, op->n, op->dim, shape->magnitude);
-    for (uint32_t e = 0; shape->dtype == HEARTH_E2M1X2 && op->dim >= 640 && e < op->n_experts; e++) {
+    for (uint32_t e = 0; native && shape->dtype == HEARTH_E2M1X2 && op->dim >= 640 && e < op->n_experts; e++) {
         if (is_here(e)) {
             make_cancel(&ffns[e].w1, x, op->n);
             make_cancel(&ffns[e].w3, x, op->n);

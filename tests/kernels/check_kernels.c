@@ -22,7 +22,11 @@ static const struct check *const checks[] = {
 #undef HEARTH_OP
 };
 
+#define MAX_PLUGIN_OPTIONS 8
+
 struct options {
+    const char *plugin_options[MAX_PLUGIN_OPTIONS + 1]; /* "key=value", then NULL */
+    size_t n_plugin_options;
     const char *plugin;
     const char *op;
     uint64_t seed;
@@ -252,6 +256,8 @@ parse_options(int argc, char **argv, struct options *options)
             options->list = true;
         } else if (strcmp(argv[i], "--plugin") == 0 && has_value) {
             options->plugin = argv[++i];
+        } else if (strcmp(argv[i], "--option") == 0 && has_value && options->n_plugin_options < MAX_PLUGIN_OPTIONS) {
+            options->plugin_options[options->n_plugin_options++] = argv[++i];
         } else if (strcmp(argv[i], "--op") == 0 && has_value) {
             options->op = argv[++i];
         } else if (strcmp(argv[i], "--seed") == 0 && has_value) {
@@ -260,7 +266,8 @@ parse_options(int argc, char **argv, struct options *options)
             options->device = (uint32_t)strtoul(argv[++i], NULL, 10);
         } else {
             fprintf(stderr,
-                    "usage: check-kernels [--plugin FILE.so] [--device N] [--op NAME] [--seed N] [--bench] [--list]\n");
+                    "usage: check-kernels [--plugin FILE.so] [--option KEY=VALUE] [--device N] [--op NAME] [--seed N] "
+                    "[--bench] [--list]\n");
             return false;
         }
     }
@@ -271,15 +278,17 @@ static int
 run_all(const struct options *options, const struct hearth_plugin *plugin)
 {
     const bool is_reference = options->plugin == NULL;
+    static const char *const one_thread[] = {"threads=1", NULL};
+    static const char *const three_threads[] = {"threads=3", NULL};
+    const char *const *given = is_reference && options->n_plugin_options == 0 ? three_threads : options->plugin_options;
     struct report report = {0, 0, 0};
     struct rig reference, device;
     bool found = options->op == NULL;
-    if (!rig_open(&reference, &hearth_plugin_ref, "1", 0)) {
+    if (!rig_open(&reference, &hearth_plugin_ref, one_thread, 0)) {
         fprintf(stderr, "check-kernels: reference: %s\n", reference.why);
         return HEARTH_EXIT_DEVICE;
     }
-    /* The reference keeps nothing between start and open but its options: it may be started a second time. */
-    if (!rig_open(&device, plugin, is_reference ? "3" : NULL, options->device)) {
+    if (!rig_open(&device, plugin, given, options->device)) {
         fprintf(stderr, "check-kernels: %s\n", device.why);
         rig_close(&reference);
         return HEARTH_EXIT_DEVICE;

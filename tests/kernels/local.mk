@@ -28,7 +28,18 @@ tests_kernels_check_kernels_SOURCES = \
 	tests/kernels/rig.c tests/kernels/rig.h \
 	tests/kernels/rows.c \
 	tests/kernels/trial.c
-tests_kernels_check_kernels_LDADD = backends/ref/libref.la
+tests_kernels_check_kernels_LDADD = backends/ref/libref.la backends/host/libhost.la
+
+# The x86-64 backend, tier by tier.
+EXTRA_DIST += tests/kernels/cpu-tiers
+if BUILD_REF
+if BUILD_CPU
+if !STATIC_PLUGINS
+TESTS += tests/kernels/cpu-tiers
+tests/kernels/cpu-tiers.log: hearth-cpu.la tests/kernels/check-kernels$(EXEEXT)
+endif
+endif
+endif
 
 # The reference against numbers made elsewhere.
 if BUILD_REF
@@ -41,4 +52,4 @@ EXTRA_DIST += tests/golden/data/units.safetensors
 tests_kernels_ref_test_SOURCES = tests/kernels/ref_test.c tests/kernels/units.c tests/kernels/units.h
 tests_kernels_ref_test_CPPFLAGS = $(AM_CPPFLAGS) -DSOURCE_FOLDER='"$(abs_top_srcdir)"'
 tests_kernels_ref_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JSONC_CFLAGS)
-tests_kernels_ref_test_LDADD = backends/ref/libref.la $(CHECK_LIBS) $(JSONC_LIBS)
+tests_kernels_ref_test_LDADD = backends/ref/libref.la backends/host/libhost.la $(CHECK_LIBS) $(JSONC_LIBS)

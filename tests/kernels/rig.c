@@ -16,7 +16,13 @@ static const char *
 give_option(void *context, const char *key)
 {
     const struct rig *rig = context;
-    return strcmp(key, "threads") == 0 ? rig->threads : NULL;
+    const size_t length = strlen(key);
+    for (const char *const *option = rig->options; *option != NULL; option++) {
+        if (strncmp(*option, key, length) == 0 && (*option)[length] == '=') {
+            return *option + length + 1;
+        }
+    }
+    return NULL;
 }
 
 static void
@@ -27,13 +33,13 @@ take_log(void *context, int level, const char *text)
 }
 
 bool
-rig_open(struct rig *rig, const struct hearth_plugin *plugin, const char *threads, uint32_t index)
+rig_open(struct rig *rig, const struct hearth_plugin *plugin, const char *const *options, uint32_t index)
 {
     struct hearth_error err = {0};
     uint32_t n_devices = 0;
     memset(rig, 0, sizeof *rig);
     rig->plugin = plugin;
-    rig->threads = threads;
+    rig->options = options;
     rig->host =
         (struct hearth_host){.struct_size = sizeof rig->host, .context = rig, .log = take_log, .option = give_option};
     if (plugin->start(&rig->host, &n_devices, &err) < 0) {

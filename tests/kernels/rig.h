@@ -9,13 +9,14 @@ struct rig {
     const struct hearth_plugin *plugin;
     struct hearth_device *device;
     struct hearth_device_info info;
-    const char *threads; /* the option; NULL: unset */
+    const char *const *options; /* "key=value", then NULL */
     struct hearth_host host;
     char why[HEARTH_ERROR_TEXT_BYTES + 160]; /* what went wrong last */
 };
 
-/* Starts the plugin and opens its device `index`.  False: why says what failed. */
-bool rig_open(struct rig *rig, const struct hearth_plugin *plugin, const char *threads, uint32_t index);
+/* Starts the plugin with its options (which the rig keeps reading) and opens its device `index`.  False: why says what
+ * failed. */
+bool rig_open(struct rig *rig, const struct hearth_plugin *plugin, const char *const *options, uint32_t index);
 void rig_close(struct rig *rig);
 bool rig_supports(const struct rig *rig, uint32_t op, uint32_t numerics);
 

@@ -64,7 +64,7 @@ if HAVE_CHECK
 if BUILD_REF
 check_LTLIBRARIES += tests/plugins/hearth-partial.la
 tests_plugins_hearth_partial_la_SOURCES = tests/plugins/partial.c
-tests_plugins_hearth_partial_la_LIBADD = backends/ref/libref.la
+tests_plugins_hearth_partial_la_LIBADD = backends/ref/libref.la backends/host/libhost.la
 tests_plugins_hearth_partial_la_LDFLAGS = $(FAKE_LDFLAGS) -export-symbols-regex '^hearth_plugin_partial'
 
 check_PROGRAMS += tests/plugins/fallback_test

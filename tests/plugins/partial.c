@@ -77,7 +77,7 @@ static int
 partial_buffer_alloc(struct hearth_device *device, uint64_t size, struct hearth_buffer **ret_buffer,
                      struct hearth_error *err)
 {
-    const int status = ref_buffer_alloc(device, size, ret_buffer, err);
+    const int status = host_buffer_alloc(device, size, ret_buffer, err);
     if (status == 0) {
         memset((*ret_buffer)->bytes, 0xFF, (*ret_buffer)->size); /* NaN in every float that nobody wrote */
     }
@@ -88,7 +88,7 @@ static int
 check_view(const struct hearth_view *view, struct hearth_error *err)
 {
     if (view->offset % VIEW_ALIGN != 0) {
-        return ref_error(err, HEARTH_EINTERNAL, 0, "a view at a multiple of %d wanted, %llu found", VIEW_ALIGN,
+        return host_error(err, HEARTH_EINTERNAL, 0, "a view at a multiple of %d wanted, %llu found", VIEW_ALIGN,
                          (unsigned long long)view->offset);
     }
     return 0;
@@ -99,7 +99,7 @@ partial_buffer_write(struct hearth_device *device, struct hearth_view dst, const
                      struct hearth_event **ret_event, struct hearth_error *err)
 {
     const int status = check_view(&dst, err);
-    return status < 0 ? status : ref_buffer_write(device, dst, src, size, ret_event, err);
+    return status < 0 ? status : host_buffer_write(device, dst, src, size, ret_event, err);
 }
 
 static int
@@ -107,7 +107,7 @@ partial_buffer_read(struct hearth_device *device, void *dst, struct hearth_view 
                     struct hearth_event **ret_event, struct hearth_error *err)
 {
     const int status = check_view(&src, err);
-    return status < 0 ? status : ref_buffer_read(device, dst, src, size, ret_event, err);
+    return status < 0 ? status : host_buffer_read(device, dst, src, size, ret_event, err);
 }
 
 static bool
@@ -122,11 +122,11 @@ partial_submit(struct hearth_device *device, const struct hearth_command *comman
                struct hearth_error *err)
 {
     if (partial.lost_after >= 0 && partial.n_submits++ >= partial.lost_after) {
-        return ref_error(err, HEARTH_ELOST, 0, "fell off the bus");
+        return host_error(err, HEARTH_ELOST, 0, "fell off the bus");
     }
     for (size_t i = 0; i < n_commands; i++) {
         if (partial.lacks[commands[i].op]) {
-            return ref_error(err, HEARTH_EUNSUPPORTED, 0, "%s was never promised", op_names[commands[i].op]);
+            return host_error(err, HEARTH_EUNSUPPORTED, 0, "%s was never promised", op_names[commands[i].op]);
         }
         if (commands[i].op == HEARTH_OP_MHC_HEAD) { /* the one command whose view begins inside a tensor */
             const int status = check_view(&commands[i].args.mhc_head.streams, err);
@@ -149,13 +149,13 @@ const struct hearth_plugin hearth_plugin_partial = {
     .open = ref_open,
     .close = ref_close,
     .buffer_alloc = partial_buffer_alloc,
-    .buffer_free = ref_buffer_free,
+    .buffer_free = host_buffer_free,
     .buffer_write = partial_buffer_write,
     .buffer_read = partial_buffer_read,
     .weight_create = ref_weight_create,
     .weight_free = ref_weight_free,
     .supports = partial_supports,
     .submit = partial_submit,
-    .event_wait = ref_event_wait,
-    .event_free = ref_event_free,
+    .event_wait = host_event_wait,
+    .event_free = host_event_free,
 };

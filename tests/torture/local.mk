@@ -11,7 +11,7 @@ check_LTLIBRARIES += tests/torture/hearth-ref.la
 TORTURE_PLUGINS = tests/torture/hearth-ref.la
 endif
 tests_torture_hearth_ref_la_SOURCES =
-tests_torture_hearth_ref_la_LIBADD = backends/ref/libref.la
+tests_torture_hearth_ref_la_LIBADD = backends/ref/libref.la backends/host/libhost.la
 tests_torture_hearth_ref_la_LDFLAGS = $(FAKE_LDFLAGS) $(SCARCE_LDFLAGS) -export-symbols-regex '^hearth_plugin_'
 
 check_PROGRAMS += tests/torture/torture_test

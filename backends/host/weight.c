@@ -1,7 +1,7 @@
-/* weight.c - weights borrow the caller's bytes; what is checked here is that the bytes are all there. */
+/* weight.c - weights that borrow the caller's bytes; what is checked here is that the bytes are all there. */
 #include <stdlib.h>
 
-#include "backends/ref/ref.h"
+#include "backends/host/host.h"
 
 /* Bytes that a matrix of this shape has.  False: no such matrix. */
 static bool
@@ -23,12 +23,12 @@ matrix_bytes(const struct hearth_matrix *matrix, uint64_t *ret_data, uint64_t *r
         break;
     case HEARTH_E4M3:
         row_bytes = matrix->cols;
-        n_scales = matrix->cols / REF_ACT_BLOCK + (matrix->cols % REF_ACT_BLOCK != 0);
-        scale_rows = matrix->rows / REF_ACT_BLOCK + (matrix->rows % REF_ACT_BLOCK != 0);
+        n_scales = matrix->cols / HOST_ACT_BLOCK + (matrix->cols % HOST_ACT_BLOCK != 0);
+        scale_rows = matrix->rows / HOST_ACT_BLOCK + (matrix->rows % HOST_ACT_BLOCK != 0);
         break;
     case HEARTH_E2M1X2:
         row_bytes = matrix->cols % 2 == 0 ? matrix->cols / 2 : 0;
-        n_scales = matrix->cols / REF_E2M1_BLOCK + (matrix->cols % REF_E2M1_BLOCK != 0);
+        n_scales = matrix->cols / HOST_E2M1_BLOCK + (matrix->cols % HOST_E2M1_BLOCK != 0);
         scale_rows = matrix->rows;
         break;
     default:
@@ -43,35 +43,34 @@ check_matrix(const struct hearth_matrix *matrix, size_t index, struct hearth_err
 {
     uint64_t data_bytes, scales_bytes;
     if (!matrix_bytes(matrix, &data_bytes, &scales_bytes)) {
-        return ref_error(err, HEARTH_EUNSUPPORTED, 0, "ref: matrix %zu: %llu x %llu of type %u cannot be used", index,
-                         (unsigned long long)matrix->rows, (unsigned long long)matrix->cols, matrix->dtype);
+        return host_error(err, HEARTH_EUNSUPPORTED, 0, "matrix %zu: %llu x %llu of type %u cannot be used", index,
+                          (unsigned long long)matrix->rows, (unsigned long long)matrix->cols, matrix->dtype);
     }
     if (matrix->data == NULL || matrix->data_bytes != data_bytes) {
-        return ref_error(err, HEARTH_EINTERNAL, 0, "ref: matrix %zu: %llu bytes of elements wanted, %llu found", index,
-                         (unsigned long long)data_bytes,
-                         (unsigned long long)(matrix->data == NULL ? 0 : matrix->data_bytes));
+        return host_error(err, HEARTH_EINTERNAL, 0, "matrix %zu: %llu bytes of elements wanted, %llu found", index,
+                          (unsigned long long)data_bytes,
+                          (unsigned long long)(matrix->data == NULL ? 0 : matrix->data_bytes));
     }
     if (scales_bytes > 0 && (matrix->scales == NULL || matrix->scales_bytes != scales_bytes)) {
-        return ref_error(err, HEARTH_EINTERNAL, 0, "ref: matrix %zu: %llu bytes of scales wanted, %llu found", index,
-                         (unsigned long long)scales_bytes,
-                         (unsigned long long)(matrix->scales == NULL ? 0 : matrix->scales_bytes));
+        return host_error(err, HEARTH_EINTERNAL, 0, "matrix %zu: %llu bytes of scales wanted, %llu found", index,
+                          (unsigned long long)scales_bytes,
+                          (unsigned long long)(matrix->scales == NULL ? 0 : matrix->scales_bytes));
     }
     return 0;
 }
 
 int
-ref_weight_create(struct hearth_device *device, enum hearth_weight_role role, const struct hearth_matrix *matrices,
-                  size_t n_matrices, struct hearth_weight **ret_weight, struct hearth_error *err)
+host_weight_new(enum hearth_weight_role role, const struct hearth_matrix *matrices, size_t n_matrices,
+                struct hearth_weight **ret_weight, struct hearth_error *err)
 {
-    (void)device;
     const size_t wanted = role == HEARTH_WEIGHT_EXPERT || role == HEARTH_WEIGHT_SHARED ? 3 : 1;
     if (n_matrices != wanted) {
-        return ref_error(err, HEARTH_EINTERNAL, 0, "ref: weight of role %d: %zu matrices wanted, %zu found", (int)role,
-                         wanted, n_matrices);
+        return host_error(err, HEARTH_EINTERNAL, 0, "weight of role %d: %zu matrices wanted, %zu found", (int)role,
+                          wanted, n_matrices);
     }
     struct hearth_weight *weight = calloc(1, sizeof *weight);
     if (weight == NULL) {
-        return ref_error(err, HEARTH_EMEMORY, 0, "ref: no memory for a weight");
+        return host_error(err, HEARTH_EMEMORY, 0, "no memory for a weight");
     }
     weight->n_matrices = (uint32_t)n_matrices;
     for (size_t i = 0; i < n_matrices; i++) {
@@ -80,7 +79,7 @@ ref_weight_create(struct hearth_device *device, enum hearth_weight_role role, co
             free(weight);
             return status;
         }
-        weight->matrices[i] = (struct ref_matrix){
+        weight->matrices[i] = (struct host_matrix){
             .dtype = matrices[i].dtype,
             .rows = matrices[i].rows,
             .cols = matrices[i].cols,
@@ -90,11 +89,4 @@ ref_weight_create(struct hearth_device *device, enum hearth_weight_role role, co
     }
     *ret_weight = weight;
     return 0;
-}
-
-void
-ref_weight_free(struct hearth_device *device, struct hearth_weight *weight)
-{
-    (void)device;
-    free(weight);
 }

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "backends/ref/ref.h"
+#include "backends/host/host.h"
 
 static int
 set_error(struct hearth_error *err, int status, int native, const char *prefix, const char *format, va_list arguments)
@@ -22,7 +22,7 @@ set_error(struct hearth_error *err, int status, int native, const char *prefix, 
 }
 
 int
-ref_error(struct hearth_error *err, int status, int native, const char *format, ...)
+host_error(struct hearth_error *err, int status, int native, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
@@ -32,122 +32,123 @@ ref_error(struct hearth_error *err, int status, int native, const char *format, 
 }
 
 void
-ref_call_fail(struct ref_call *call, int status, const char *format, ...)
+host_call_fail(struct host_call *call, int status, const char *format, ...)
 {
     char prefix[64];
     va_list arguments;
     if (call->status < 0) {
         return;
     }
-    snprintf(prefix, sizeof prefix, "ref: %s: ", call->op);
+    snprintf(prefix, sizeof prefix, "%s: %s: ", call->backend, call->op);
     va_start(arguments, format);
     call->status = set_error(call->err, status, 0, prefix, format, arguments);
     va_end(arguments);
 }
 
 bool
-ref_call_check(struct ref_call *call, bool what, const char *text)
+host_call_check(struct host_call *call, bool what, const char *text)
 {
     if (!what) {
-        ref_call_fail(call, HEARTH_EINTERNAL, "%s", text);
+        host_call_fail(call, HEARTH_EINTERNAL, "%s", text);
     }
     return what;
 }
 
 void *
-ref_view(struct ref_call *call, const char *name, struct hearth_view view, uint64_t rows, uint64_t cols, uint64_t size)
+host_view(struct host_call *call, const char *name, struct hearth_view view, uint64_t rows, uint64_t cols,
+          uint64_t size)
 {
     uint64_t n, n_bytes;
     if (call->status < 0) {
         return NULL;
     }
     if (view.buffer == NULL) {
-        ref_call_fail(call, HEARTH_EINTERNAL, "%s: a buffer wanted, none given", name);
+        host_call_fail(call, HEARTH_EINTERNAL, "%s: a buffer wanted, none given", name);
         return NULL;
     }
     if (rows == 0 || cols == 0 || __builtin_mul_overflow(rows, cols, &n) || __builtin_mul_overflow(n, size, &n_bytes)) {
-        ref_call_fail(call, HEARTH_EINTERNAL, "%s: impossible shape %llu x %llu", name, (unsigned long long)rows,
-                      (unsigned long long)cols);
+        host_call_fail(call, HEARTH_EINTERNAL, "%s: impossible shape %llu x %llu", name, (unsigned long long)rows,
+                       (unsigned long long)cols);
         return NULL;
     }
     if (view.offset > view.buffer->size || n_bytes > view.buffer->size - view.offset) {
-        ref_call_fail(call, HEARTH_EINTERNAL, "%s: %llu bytes at offset %llu wanted, the buffer has %llu", name,
-                      (unsigned long long)n_bytes, (unsigned long long)view.offset,
-                      (unsigned long long)view.buffer->size);
+        host_call_fail(call, HEARTH_EINTERNAL, "%s: %llu bytes at offset %llu wanted, the buffer has %llu", name,
+                       (unsigned long long)n_bytes, (unsigned long long)view.offset,
+                       (unsigned long long)view.buffer->size);
         return NULL;
     }
     if (view.offset % 4 != 0) {
-        ref_call_fail(call, HEARTH_EINTERNAL, "%s: offset %llu is no multiple of 4", name,
-                      (unsigned long long)view.offset);
+        host_call_fail(call, HEARTH_EINTERNAL, "%s: offset %llu is no multiple of 4", name,
+                       (unsigned long long)view.offset);
         return NULL;
     }
     return view.buffer->bytes + view.offset;
 }
 
 float *
-ref_view_f32(struct ref_call *call, const char *name, struct hearth_view view, uint64_t rows, uint64_t cols)
+host_view_f32(struct host_call *call, const char *name, struct hearth_view view, uint64_t rows, uint64_t cols)
 {
-    return ref_view(call, name, view, rows, cols, sizeof(float));
+    return host_view(call, name, view, rows, cols, sizeof(float));
 }
 
-const struct ref_matrix *
-ref_weight(struct ref_call *call, const char *name, const struct hearth_weight *weight, uint32_t index, uint64_t rows,
-           uint64_t cols)
+const struct host_matrix *
+host_weight(struct host_call *call, const char *name, const struct hearth_weight *weight, uint32_t index, uint64_t rows,
+            uint64_t cols)
 {
     if (call->status < 0) {
         return NULL;
     }
     if (weight == NULL || index >= weight->n_matrices) {
-        ref_call_fail(call, HEARTH_EINTERNAL, "%s: matrix %u wanted, the weight has %u", name, index,
-                      weight == NULL ? 0 : weight->n_matrices);
+        host_call_fail(call, HEARTH_EINTERNAL, "%s: matrix %u wanted, the weight has %u", name, index,
+                       weight == NULL ? 0 : weight->n_matrices);
         return NULL;
     }
-    const struct ref_matrix *matrix = &weight->matrices[index];
+    const struct host_matrix *matrix = &weight->matrices[index];
     if (matrix->rows != rows || matrix->cols != cols) {
-        ref_call_fail(call, HEARTH_EINTERNAL, "%s: %llu x %llu wanted, %llu x %llu found", name,
-                      (unsigned long long)rows, (unsigned long long)cols, (unsigned long long)matrix->rows,
-                      (unsigned long long)matrix->cols);
+        host_call_fail(call, HEARTH_EINTERNAL, "%s: %llu x %llu wanted, %llu x %llu found", name,
+                       (unsigned long long)rows, (unsigned long long)cols, (unsigned long long)matrix->rows,
+                       (unsigned long long)matrix->cols);
         return NULL;
     }
     if (matrix->dtype == HEARTH_I32 || matrix->dtype == HEARTH_I64) {
-        ref_call_fail(call, HEARTH_EINTERNAL, "%s: numbers wanted, a table of integers found", name);
+        host_call_fail(call, HEARTH_EINTERNAL, "%s: numbers wanted, a table of integers found", name);
         return NULL;
     }
     return matrix;
 }
 
 const float *
-ref_vector(struct ref_call *call, const char *name, const struct hearth_weight *weight, uint64_t n)
+host_vector(struct host_call *call, const char *name, const struct hearth_weight *weight, uint64_t n)
 {
     if (call->status < 0) {
         return NULL;
     }
     if (weight == NULL || weight->n_matrices != 1) {
-        ref_call_fail(call, HEARTH_EINTERNAL, "%s: a weight of one matrix wanted", name);
+        host_call_fail(call, HEARTH_EINTERNAL, "%s: a weight of one matrix wanted", name);
         return NULL;
     }
-    const struct ref_matrix *matrix = &weight->matrices[0];
+    const struct host_matrix *matrix = &weight->matrices[0];
     if (n == 0 || matrix->rows > n || matrix->rows * matrix->cols != n) {
-        ref_call_fail(call, HEARTH_EINTERNAL, "%s: %llu elements wanted, %llu x %llu found", name,
-                      (unsigned long long)n, (unsigned long long)matrix->rows, (unsigned long long)matrix->cols);
+        host_call_fail(call, HEARTH_EINTERNAL, "%s: %llu elements wanted, %llu x %llu found", name,
+                       (unsigned long long)n, (unsigned long long)matrix->rows, (unsigned long long)matrix->cols);
         return NULL;
     }
-    if (ref_weight(call, name, weight, 0, matrix->rows, matrix->cols) == NULL) {
+    if (host_weight(call, name, weight, 0, matrix->rows, matrix->cols) == NULL) {
         return NULL;
     }
     if (matrix->dtype == HEARTH_F32 && (uintptr_t)matrix->data % sizeof(float) == 0) {
         return (const float *)(const void *)matrix->data;
     }
-    float *values = ref_scratch_take(call, n, sizeof *values);
+    float *values = host_scratch_take(call, n, sizeof *values);
     for (uint64_t row = 0; values != NULL && row < matrix->rows; row++) {
-        ref_matrix_row(matrix, row, values + row * matrix->cols);
+        host_matrix_row(matrix, row, values + row * matrix->cols);
     }
     return values;
 }
 
 /* The first block is the one in use; older ones were too small and go when the command ends. */
-struct ref_scratch_block {
-    struct ref_scratch_block *older;
+struct host_scratch_block {
+    struct host_scratch_block *older;
     uint64_t size, used;
     unsigned char *bytes;
 };
@@ -156,9 +157,9 @@ struct ref_scratch_block {
 #define SCRATCH_MIN_BYTES 65536u
 
 static int
-add_block(struct ref_scratch *scratch, uint64_t size)
+add_block(struct host_scratch *scratch, uint64_t size)
 {
-    struct ref_scratch_block *block = malloc(sizeof *block);
+    struct host_scratch_block *block = malloc(sizeof *block);
     if (block == NULL) {
         return HEARTH_EMEMORY;
     }
@@ -175,37 +176,37 @@ add_block(struct ref_scratch *scratch, uint64_t size)
 }
 
 void *
-ref_scratch_take(struct ref_call *call, uint64_t n, uint64_t size)
+host_scratch_take(struct host_call *call, uint64_t n, uint64_t size)
 {
-    struct ref_scratch *scratch = &call->device->scratch;
+    struct host_scratch *scratch = call->scratch;
     uint64_t n_bytes = 0;
     if (call->status < 0) {
         return NULL;
     }
     if (__builtin_mul_overflow(n, size, &n_bytes) || n_bytes > UINT64_MAX / 2) {
-        ref_call_fail(call, HEARTH_EMEMORY, "no memory for %llu x %llu bytes of work space", (unsigned long long)n,
-                      (unsigned long long)size);
+        host_call_fail(call, HEARTH_EMEMORY, "no memory for %llu x %llu bytes of work space", (unsigned long long)n,
+                       (unsigned long long)size);
         return NULL;
     }
     n_bytes = (n_bytes + SCRATCH_ALIGN - 1) / SCRATCH_ALIGN * SCRATCH_ALIGN;
     if (scratch->blocks == NULL || n_bytes > scratch->blocks->size - scratch->blocks->used) {
         const uint64_t wanted = n_bytes > SCRATCH_MIN_BYTES ? n_bytes : SCRATCH_MIN_BYTES;
         if (add_block(scratch, wanted) < 0) {
-            ref_call_fail(call, HEARTH_EMEMORY, "no memory for %llu bytes of work space", (unsigned long long)wanted);
+            host_call_fail(call, HEARTH_EMEMORY, "no memory for %llu bytes of work space", (unsigned long long)wanted);
             return NULL;
         }
     }
-    struct ref_scratch_block *block = scratch->blocks;
+    struct host_scratch_block *block = scratch->blocks;
     void *taken = block->bytes + block->used;
     block->used += n_bytes;
     return taken;
 }
 
 void
-ref_scratch_free(struct ref_scratch *scratch)
+host_scratch_free(struct host_scratch *scratch)
 {
     while (scratch->blocks != NULL) {
-        struct ref_scratch_block *block = scratch->blocks;
+        struct host_scratch_block *block = scratch->blocks;
         scratch->blocks = block->older;
         free(block->bytes);
         free(block);
@@ -214,7 +215,7 @@ ref_scratch_free(struct ref_scratch *scratch)
 
 /* Several blocks become one of their total size, so that a command like the last one finds it all in one piece. */
 void
-ref_scratch_reset(struct ref_scratch *scratch)
+host_scratch_reset(struct host_scratch *scratch)
 {
     uint64_t total = 0;
     if (scratch->blocks == NULL) {
@@ -224,9 +225,9 @@ ref_scratch_reset(struct ref_scratch *scratch)
         scratch->blocks->used = 0;
         return;
     }
-    for (const struct ref_scratch_block *block = scratch->blocks; block != NULL; block = block->older) {
+    for (const struct host_scratch_block *block = scratch->blocks; block != NULL; block = block->older) {
         total += block->size;
     }
-    ref_scratch_free(scratch);
+    host_scratch_free(scratch);
     (void)add_block(scratch, total); /* if it fails, the next command asks again and says so */
 }

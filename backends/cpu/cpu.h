@@ -1,0 +1,191 @@
+/* cpu.h - what the files of the x86-64 backend share: a device, its threads, packed weights, prepared activations.
+ *
+ * An operation is one function, cpu_<op>: it fetches its arguments, and cuts its work into items that threads take from
+ * a common counter.  What an item computes runs in the kernels of the active tier (kernels.h).  An output element is
+ * computed by one thread, in one order, from its own token alone: the bits depend on the tier (but for routed experts,
+ * which have the reference's on every tier), never on the number of threads nor on how a prompt is cut into commands.
+ */
+#ifndef BACKENDS_CPU_CPU_H
+#define BACKENDS_CPU_CPU_H
+
+#include "backends/host/host.h"
+
+struct cpu_kernels;
+struct cpu_pool;
+
+/* Rows of an e2m1 weight go in panels of 16, whatever the tier, so that one row is one lane.  A panel holds groups of
+ * 128 columns; a group is 16 e8m0 scales for each of its 4 blocks of 32, then the blocks, 256 bytes each: four times 16
+ * rows of 4 bytes, byte b of piece j holding column 8j + b in its low half and 8j + 4 + b in its high half. */
+#define CPU_PANEL_ROWS 16u
+#define CPU_GROUP_COLS 128u
+#define CPU_GROUP_BYTES 1088u
+
+/* host_matrix.packing.  ROWS: data is rows of cols rounded up to 128 elements, the rest 0, aligned to 64; the scales of
+ * an e4m3 weight are f32, [ceil(rows / 128)][ceil(cols / 128)]. */
+enum cpu_packing { CPU_CANONICAL = 0, CPU_ROWS, CPU_PANELS };
+
+static inline uint64_t
+cpu_padded(uint64_t n)
+{
+    return (n + CPU_GROUP_COLS - 1) / CPU_GROUP_COLS * CPU_GROUP_COLS;
+}
+
+enum cpu_tier { CPU_TIER_AVX2 = 0, CPU_TIER_AVX512, CPU_TIER_VNNI, CPU_N_TIERS };
+
+struct hearth_device {
+    const struct cpu_kernels *kernels;
+    struct cpu_pool *pool;
+    struct host_scratch scratch;
+};
+
+/* tier.c */
+
+/* The best tier of this processor, or -1: not even AVX2, FMA and F16C. */
+int cpu_tier_best(void);
+const char *cpu_tier_name(int tier);
+int cpu_tier_find(const char *name); /* -1: no such tier */
+const struct cpu_kernels *cpu_tier_kernels(int tier);
+
+/* pool.c: the threads of one device. */
+
+/* Computes items begin .. end-1; thread < cpu_pool_threads and differs between calls that run at once. */
+struct cpu_work {
+    void (*run)(void *context, uint64_t begin, uint64_t end, uint32_t thread);
+    void *context;
+};
+
+/* pin: thread i stays on the i-th core that the process may use.  ret_n_unpinned: threads for which that failed. */
+int cpu_pool_new(uint32_t n_threads, bool pin, struct cpu_pool **ret_pool, uint32_t *ret_n_unpinned,
+                 struct hearth_error *err);
+void cpu_pool_free(struct cpu_pool *pool); /* joins the threads; NULL allowed */
+uint32_t cpu_pool_threads(const struct cpu_pool *pool);
+/* Runs items in pieces of at least `least`, and returns when all are done.  cost: about how many bytes or operations an
+ * item is worth; what is not worth a second thread runs in the caller. */
+void cpu_pool_run(struct cpu_pool *pool, uint64_t n_items, uint64_t least, uint64_t cost, struct cpu_work work);
+
+/* input.c: activations in the forms that weights want them in. */
+
+/* For an e2m1 weight: one block of 32 quantised activations, as integers of 2^(shift - 9), written in balanced digits.
+ */
+struct cpu_digits {
+    int8_t digits[3][32];
+    int32_t correction; /* 12 * sum: kernels read a weight's half as 0 .. 24 */
+    uint8_t n;          /* digits used; the others are 0 */
+    uint8_t shift;
+    uint8_t scale; /* e8m0 */
+    uint8_t is_nan;
+};
+
+enum cpu_form {
+    CPU_FORM_PLAIN = 1,  /* f32, in order */
+    CPU_FORM_SPLIT = 2,  /* f32, each 4 W elements as the 2 W even ones, then the odd */
+    CPU_FORM_DIGITS = 4, /* struct cpu_digits */
+    CPU_FORM_CODES = 8   /* split; e4m3 values without their scales */
+};
+
+struct cpu_input {
+    uint64_t n, n_in, n_padded;         /* n_in rounded up to 128; what is beyond n_in is 0 */
+    const float *plain, *split, *codes; /* [n][n_padded] */
+    const struct cpu_digits *digits;    /* [n][n_padded / 32] */
+    const uint8_t *scales;              /* [n][n_padded / 128], with codes */
+};
+
+/* quantise: the values are those of e4m3 in blocks of 128 (SPLIT); DIGITS and CODES always are. */
+struct cpu_wanted {
+    uint32_t forms;
+    bool quantise;
+};
+
+/* The form in which a product with this weight wants its input.  contract: with the bits of a routed expert. */
+struct cpu_wanted cpu_input_wanted(bool native, bool contract, const struct host_matrix *weight);
+/* x: [n][n_in] f32 */
+void cpu_input_prepare(struct host_call *call, const float *x, uint64_t n, uint64_t n_in, struct cpu_wanted wanted,
+                       struct cpu_input *ret_input);
+
+/* product.c: y[slots[i] * y_stride + row] = sum_k weight[row][k] * input[tokens[i]][k] */
+struct cpu_product {
+    const struct host_matrix *weight;
+    const struct cpu_input *input;
+    const uint32_t *tokens; /* [n_tokens] rows of input, or NULL: row i */
+    const uint32_t *slots;  /* [n_tokens] rows of y, or NULL: row i */
+    uint64_t n_tokens;
+    float *y;
+    uint64_t y_stride;
+    uint32_t form; /* the one that cpu_input_wanted named */
+    bool round;    /* y is rounded to bf16 */
+};
+
+static inline uint64_t
+cpu_token_of(const struct cpu_product *product, uint64_t i)
+{
+    return product->tokens == NULL ? i : product->tokens[i];
+}
+
+static inline uint64_t
+cpu_slot_of(const struct cpu_product *product, uint64_t i)
+{
+    return product->slots == NULL ? i : product->slots[i];
+}
+
+/* Threads take rows in units of 16, so that none shares a panel, or a line of y, with another. */
+#define CPU_ROW_UNIT CPU_PANEL_ROWS
+
+static inline uint64_t
+cpu_row_units(uint64_t rows)
+{
+    return (rows + CPU_ROW_UNIT - 1) / CPU_ROW_UNIT;
+}
+
+/* Bytes of a unit of the weight's rows: what a thread reads for it. */
+uint64_t cpu_unit_bytes(const struct host_matrix *weight);
+/* Rows begin .. end-1 in the caller's thread; begin is a multiple of a unit if the weight is packed in panels. */
+void cpu_product_rows(const struct cpu_kernels *kernels, const struct cpu_product *product, uint64_t begin,
+                      uint64_t end);
+/* Units begin .. end-1 of all rows. */
+void cpu_product_units(const struct cpu_kernels *kernels, const struct cpu_product *product, uint64_t begin,
+                       uint64_t end);
+/* Rows begin .. end-1 on all threads. */
+void cpu_product_run(struct host_call *call, const struct cpu_product *product, uint64_t begin, uint64_t end);
+
+/* turn.c: angles. */
+
+/* out: [rope_dim / 2] cosines, then as many sines, of position * inv_freq; direction 1 or -1 */
+void cpu_angles(const float *inv_freq, uint32_t rope_dim, uint64_t position, int direction, float *out);
+/* The same for n positions step apart.  NULL: the call has failed. */
+const float *cpu_angles_take(struct host_call *call, const float *inv_freq, uint32_t rope_dim, uint64_t position,
+                             uint64_t n, uint64_t step, int direction);
+
+/* kv.c: stored rows. */
+
+/* Fails unless the format is known and fits the numerics. */
+void cpu_kv_check(struct host_call *call, uint32_t format, uint32_t head_dim, uint32_t rope_dim);
+
+/* row: [head_dim], which becomes what the store holds of it; bytes: hearth_kv_row_bytes */
+void cpu_kv_store(const struct cpu_kernels *kernels, float *row, uint32_t format, bool native, uint32_t head_dim,
+                  uint32_t rope_dim, unsigned char *bytes);
+/* key, codes: [width], work space as well */
+void cpu_index_store(const struct cpu_kernels *kernels, float *key, uint8_t *codes, uint32_t format, bool native,
+                     uint32_t width, unsigned char *bytes);
+
+/* weight.c */
+int cpu_weight_create(struct hearth_device *device, enum hearth_weight_role role, const struct hearth_matrix *matrices,
+                      size_t n_matrices, struct hearth_weight **ret_weight, struct hearth_error *err);
+void cpu_weight_free(struct hearth_device *device, struct hearth_weight *weight);
+
+#define HEARTH_OP(NAME, name) void cpu_##name(struct host_call *call, const struct hearth_op_##name *op);
+#include <hearth/ops.def>
+#undef HEARTH_OP
+
+/* device.c: the calls of the plugin table. */
+
+int cpu_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct hearth_error *err);
+void cpu_stop(void);
+int cpu_describe(uint32_t index, struct hearth_device_info *info, struct hearth_error *err);
+int cpu_open(uint32_t index, struct hearth_device **ret_device, struct hearth_error *err);
+void cpu_close(struct hearth_device *device);
+bool cpu_supports(const struct hearth_device *device, uint32_t op, uint32_t numerics);
+int cpu_submit(struct hearth_device *device, const struct hearth_command *commands, size_t n_commands,
+               struct hearth_event *const *waits, size_t n_waits, struct hearth_event **ret_event,
+               struct hearth_error *err);
+
+#endif

@@ -1,0 +1,210 @@
+/* device.c - the one device: this machine's cores and memory.  Work is done when submit returns.
+ *
+ * Options: `threads`, 1 .. 1024, without it one for each core the process may use; `pin`, yes or no: whether worker
+ * threads stay on one core each (yes); `tier`, the name of a set of kernels below the best that the processor can run.
+ */
+#include <config.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/cpu/cpu.h"
+
+#define VIEW_ALIGN 4u
+
+static struct {
+    const struct hearth_host *host;
+    uint32_t n_threads;
+    bool pin;
+    int tier;
+} settings;
+
+static const char *
+option(const char *key)
+{
+    return settings.host->option == NULL ? NULL : settings.host->option(settings.host->context, key);
+}
+
+static void
+say(int level, const char *text)
+{
+    if (settings.host->log != NULL) {
+        settings.host->log(settings.host->context, level, text);
+    }
+}
+
+static int
+read_pin(struct hearth_error *err)
+{
+    const char *text = option("pin");
+    settings.pin = true;
+    if (text != NULL && strcmp(text, "yes") != 0 && strcmp(text, "true") != 0) {
+        if (strcmp(text, "no") != 0 && strcmp(text, "false") != 0) {
+            return host_error(err, HEARTH_ECONFIG, 0, "cpu: option pin: yes or no wanted, \"%s\" found", text);
+        }
+        settings.pin = false;
+    }
+    return 0;
+}
+
+static int
+read_tier(struct hearth_error *err)
+{
+    const int best = cpu_tier_best();
+    const char *text = option("tier");
+    settings.tier = best;
+    if (text == NULL || best < 0) {
+        return 0;
+    }
+    settings.tier = cpu_tier_find(text);
+    if (settings.tier < 0) {
+        return host_error(err, HEARTH_ECONFIG, 0, "cpu: option tier: avx2, avx512 or vnni wanted, \"%s\" found", text);
+    }
+    if (settings.tier > best) {
+        return host_error(err, HEARTH_ECONFIG, 0, "cpu: option tier: %s wanted, this processor has %s", text,
+                          cpu_tier_name(best));
+    }
+    return 0;
+}
+
+int
+cpu_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct hearth_error *err)
+{
+    settings.host = host;
+    settings.n_threads = host_count_cores();
+    int status = host_option_threads(host, "cpu", &settings.n_threads, err);
+    if (status == 0) {
+        status = read_pin(err);
+    }
+    if (status == 0) {
+        status = read_tier(err);
+    }
+    if (status < 0) {
+        return status;
+    }
+    if (settings.tier < 0) {
+        say(HEARTH_LOG_WARNING, "cpu: a processor with AVX2, FMA and F16C wanted, this one lacks some");
+    }
+    host_tables_fill();
+    *ret_n_devices = settings.tier < 0 ? 0 : 1;
+    return 0;
+}
+
+void
+cpu_stop(void)
+{
+}
+
+static int
+check_index(uint32_t index, struct hearth_error *err)
+{
+    if (index != 0 || settings.tier < 0) {
+        return host_error(err, HEARTH_EDEVICE, 0, "cpu: no device %u", index);
+    }
+    return 0;
+}
+
+int
+cpu_describe(uint32_t index, struct hearth_device_info *info, struct hearth_error *err)
+{
+    struct hearth_device_info filled = {.flags = HEARTH_DEVICE_HOST_MEMORY | HEARTH_DEVICE_MAPS_WEIGHTS};
+    const int status = check_index(index, err);
+    if (status < 0) {
+        return status;
+    }
+    filled.memory_bytes = host_memory_bytes();
+    filled.align_bytes = VIEW_ALIGN;
+    snprintf(filled.name, sizeof filled.name, "x86-64 %s, %u thread%s", cpu_tier_name(settings.tier),
+             settings.n_threads, settings.n_threads == 1 ? "" : "s");
+    host_info_fill(&filled, info);
+    return 0;
+}
+
+int
+cpu_open(uint32_t index, struct hearth_device **ret_device, struct hearth_error *err)
+{
+    uint32_t n_unpinned = 0;
+    int status = check_index(index, err);
+    if (status < 0) {
+        return status;
+    }
+    struct hearth_device *device = calloc(1, sizeof *device);
+    if (device == NULL) {
+        return host_error(err, HEARTH_EMEMORY, 0, "cpu: no memory for a device");
+    }
+    device->kernels = cpu_tier_kernels(settings.tier);
+    status = cpu_pool_new(settings.n_threads, settings.pin, &device->pool, &n_unpinned, err);
+    if (status < 0) {
+        free(device);
+        return status;
+    }
+    if (n_unpinned > 0) {
+        char text[96];
+        snprintf(text, sizeof text, "cpu: %u of %u threads could not be pinned to a core", n_unpinned,
+                 settings.n_threads);
+        say(HEARTH_LOG_WARNING, text);
+    }
+    *ret_device = device;
+    return 0;
+}
+
+void
+cpu_close(struct hearth_device *device)
+{
+    if (device != NULL) {
+        cpu_pool_free(device->pool);
+        host_scratch_free(&device->scratch);
+        free(device);
+    }
+}
+
+bool
+cpu_supports(const struct hearth_device *device, uint32_t op, uint32_t numerics)
+{
+    (void)device;
+    return op < HEARTH_N_OPS && numerics <= HEARTH_NATIVE;
+}
+
+static int
+run_command(struct hearth_device *device, const struct hearth_command *command, struct hearth_error *err)
+{
+    struct host_call call = {.device = device,
+                             .scratch = &device->scratch,
+                             .backend = "cpu",
+                             .native = command->numerics == HEARTH_NATIVE,
+                             .err = err};
+    if (!cpu_supports(device, command->op, command->numerics)) {
+        return host_error(err, HEARTH_EUNSUPPORTED, 0, "cpu: operation %u in numerics %u is not known here",
+                          command->op, command->numerics);
+    }
+    host_scratch_reset(&device->scratch);
+    switch (command->op) {
+#define HEARTH_OP(NAME, name)                                                                                          \
+    case HEARTH_OP_##NAME:                                                                                             \
+        call.op = #name;                                                                                               \
+        cpu_##name(&call, &command->args.name);                                                                        \
+        break;
+#include <hearth/ops.def>
+#undef HEARTH_OP
+    }
+    return call.status;
+}
+
+int
+cpu_submit(struct hearth_device *device, const struct hearth_command *commands, size_t n_commands,
+           struct hearth_event *const *waits, size_t n_waits, struct hearth_event **ret_event, struct hearth_error *err)
+{
+    (void)waits; /* they have happened */
+    (void)n_waits;
+    for (size_t i = 0; i < n_commands; i++) {
+        const int status = run_command(device, &commands[i], err);
+        if (status < 0) {
+            return status;
+        }
+    }
+    if (ret_event != NULL) {
+        *ret_event = &host_happened;
+    }
+    return 0;
+}

@@ -1,0 +1,272 @@
+/* expert.c - gated feed-forward blocks: the routed experts over a list of routes, and the shared expert.
+ *
+ *     y = w2 (g sigmoid(g) * u * weight),   g = min(w1 x, limit),   u = clamp(w3 x, -limit, limit)
+ *
+ * Two runs of all threads: first a unit of 16 hidden rows of an expert, through w1 and w3 and the activation; then,
+ * when the activations are quantised, a unit of 16 rows of its w2.  Units of all experts form one list, so that the
+ * threads have equal work however the routes fall, and each unit's weights are read once for all tokens that chose the
+ * expert. */
+#include <string.h>
+
+#include "backends/cpu/kernels.h"
+
+/* Routes of one expert, and its three matrices. */
+struct group {
+    const struct host_matrix *w1, *w2, *w3;
+    const uint32_t *tokens; /* [n] rows of x, or NULL: row i */
+    const uint32_t *slots;  /* [n] rows of y, or NULL: row i */
+    const float *weights;   /* [n], or NULL: no weight */
+    uint64_t first;         /* its first row among the hidden rows */
+    uint64_t n;
+    uint32_t expert;
+};
+
+struct ffn {
+    const struct cpu_kernels *kernels;
+    bool native, contract;
+    const struct group *groups;
+    uint64_t n_groups;
+    struct cpu_input input;  /* x */
+    struct cpu_input hidden; /* the activations */
+    float *gates, *ups;      /* [n_hidden][inner] */
+    uint32_t *identity;      /* [n_hidden]: each its own index */
+    float *y;
+    uint64_t dim, inner;
+    float limit;
+};
+
+static struct cpu_product
+product_of(const struct ffn *work, const struct host_matrix *weight)
+{
+    return (struct cpu_product){
+        .weight = weight,
+        .form = cpu_input_wanted(work->native, work->contract, weight).forms,
+        .round = work->native,
+    };
+}
+
+static void
+run_up_units(const struct ffn *work, const struct group *group, uint64_t begin, uint64_t end)
+{
+    const struct host_matrix *matrices[2] = {group->w1, group->w3};
+    float *outputs[2] = {work->gates + group->first * work->inner, work->ups + group->first * work->inner};
+    const uint64_t first_row = begin * CPU_ROW_UNIT;
+    const uint64_t last_row = end * CPU_ROW_UNIT < work->inner ? end * CPU_ROW_UNIT : work->inner;
+    for (int m = 0; m < 2; m++) {
+        struct cpu_product product = product_of(work, matrices[m]);
+        product.input = &work->input;
+        product.tokens = group->tokens;
+        product.n_tokens = group->n;
+        product.y = outputs[m];
+        product.y_stride = work->inner;
+        cpu_product_units(work->kernels, &product, begin, end);
+    }
+    for (uint64_t r = 0; r < group->n; r++) {
+        const uint64_t at = r * work->inner + first_row;
+        work->kernels->swiglu(outputs[0] + at, outputs[1] + at, last_row - first_row, work->limit,
+                              group->weights == NULL ? NULL : &group->weights[r], work->native);
+    }
+}
+
+static void
+run_down_units(const struct ffn *work, const struct group *group, uint64_t begin, uint64_t end)
+{
+    struct cpu_product product = product_of(work, group->w2);
+    product.input = &work->hidden;
+    product.tokens = work->identity + group->first;
+    product.n_tokens = group->n;
+    product.slots = group->slots;
+    product.y = work->y;
+    product.y_stride = work->dim;
+    cpu_product_units(work->kernels, &product, begin, end);
+}
+
+/* Cuts items begin .. end-1 of the list of all groups' units at the groups' borders. */
+static void
+for_groups(const struct ffn *work, uint64_t n_units, uint64_t begin, uint64_t end,
+           void (*run)(const struct ffn *work, const struct group *group, uint64_t begin, uint64_t end))
+{
+    while (begin < end) {
+        const uint64_t i = begin / n_units;
+        const uint64_t last = (i + 1) * n_units < end ? (i + 1) * n_units : end;
+        run(work, &work->groups[i], begin - i * n_units, last - i * n_units);
+        begin = last;
+    }
+}
+
+static void
+run_up(void *context, uint64_t begin, uint64_t end, uint32_t thread)
+{
+    const struct ffn *work = context;
+    (void)thread;
+    for_groups(work, cpu_row_units(work->inner), begin, end, run_up_units);
+}
+
+static void
+run_down(void *context, uint64_t begin, uint64_t end, uint32_t thread)
+{
+    const struct ffn *work = context;
+    (void)thread;
+    for_groups(work, cpu_row_units(work->dim), begin, end, run_down_units);
+}
+
+/* Fetches the three matrices of an expert and adds the forms they want to wanted[0] (x) and wanted[1] (activations). */
+static void
+take_matrices(struct host_call *call, const struct ffn *work, const struct hearth_weight *weight, struct group *group,
+              struct cpu_wanted wanted[2])
+{
+    group->w1 = host_weight(call, "w1", weight, 0, work->inner, work->dim);
+    group->w3 = host_weight(call, "w3", weight, 1, work->inner, work->dim);
+    group->w2 = host_weight(call, "w2", weight, 2, work->dim, work->inner);
+    if (call->status < 0) {
+        return;
+    }
+    const struct host_matrix *matrices[3] = {group->w1, group->w3, group->w2};
+    for (int i = 0; i < 3; i++) {
+        const struct cpu_wanted one = cpu_input_wanted(work->native, work->contract, matrices[i]);
+        wanted[i / 2].forms |= one.forms; /* each form has one meaning within a command */
+        wanted[i / 2].quantise |= one.quantise;
+    }
+}
+
+static uint64_t
+unit_cost(const struct host_matrix *weight, const struct ffn *work, uint64_t n_hidden)
+{
+    return cpu_unit_bytes(weight) * (1 + n_hidden / work->n_groups);
+}
+
+/* n: rows of x; n_hidden: routes of all groups */
+static void
+run_groups(struct host_call *call, struct ffn *work, const float *x, uint64_t n, uint64_t n_hidden,
+           const struct cpu_wanted wanted[2])
+{
+    struct cpu_pool *pool = call->device->pool;
+    work->kernels = call->device->kernels;
+    work->gates = host_scratch_take(call, n_hidden * work->inner, sizeof *work->gates);
+    work->ups = host_scratch_take(call, n_hidden * work->inner, sizeof *work->ups);
+    work->identity = host_scratch_take(call, n_hidden, sizeof *work->identity);
+    if (call->status < 0) {
+        return;
+    }
+    for (uint64_t i = 0; i < n_hidden; i++) {
+        work->identity[i] = (uint32_t)i;
+    }
+    cpu_input_prepare(call, x, n, work->dim, wanted[0], &work->input);
+    if (call->status < 0) {
+        return;
+    }
+    cpu_pool_run(pool, work->n_groups * cpu_row_units(work->inner), 1,
+                 2 * unit_cost(work->groups[0].w1, work, n_hidden), (struct cpu_work){run_up, work});
+    cpu_input_prepare(call, work->gates, n_hidden, work->inner, wanted[1], &work->hidden);
+    if (call->status < 0) {
+        return;
+    }
+    cpu_pool_run(pool, work->n_groups * cpu_row_units(work->dim), 1, unit_cost(work->groups[0].w2, work, n_hidden),
+                 (struct cpu_work){run_down, work});
+}
+
+static bool
+check_routes(struct host_call *call, const struct hearth_op_expert_ffn *op, const struct hearth_route *routes)
+{
+    for (uint32_t i = 0; i < op->n_routes; i++) {
+        if (routes[i].token >= op->n || routes[i].slot >= op->n_slots || routes[i].expert >= op->n_experts) {
+            host_call_fail(call, HEARTH_EINTERNAL, "routes[%u]: token %u of %u, slot %u of %u, expert %u of %u", i,
+                           routes[i].token, op->n, routes[i].slot, op->n_slots, routes[i].expert, op->n_experts);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Routes in order of their experts; those of absent experts are left out. */
+struct sorted {
+    struct group *groups;
+    uint64_t n_groups, n_routes;
+};
+
+static void
+sort_routes(struct host_call *call, const struct hearth_op_expert_ffn *op, const struct hearth_route *routes,
+            struct sorted *ret_sorted)
+{
+    uint32_t *starts = host_scratch_take(call, (uint64_t)op->n_experts + 1, sizeof *starts);
+    uint32_t *tokens = host_scratch_take(call, op->n_routes, sizeof *tokens);
+    uint32_t *slots = host_scratch_take(call, op->n_routes, sizeof *slots);
+    float *weights = host_scratch_take(call, op->n_routes, sizeof *weights);
+    struct group *groups =
+        host_scratch_take(call, op->n_routes < op->n_experts ? op->n_routes : op->n_experts, sizeof *groups);
+    uint64_t n_groups = 0;
+    if (call->status < 0) {
+        return;
+    }
+    memset(starts, 0, ((size_t)op->n_experts + 1) * sizeof *starts);
+    for (uint32_t i = 0; i < op->n_routes; i++) {
+        starts[routes[i].expert + 1] += op->experts[routes[i].expert] != NULL;
+    }
+    for (uint32_t e = 0; e < op->n_experts; e++) {
+        if (starts[e + 1] > 0) {
+            groups[n_groups++] = (struct group){.tokens = tokens + starts[e],
+                                                .slots = slots + starts[e],
+                                                .weights = weights + starts[e],
+                                                .first = starts[e],
+                                                .n = starts[e + 1],
+                                                .expert = e};
+        }
+        starts[e + 1] += starts[e];
+    }
+    *ret_sorted = (struct sorted){groups, n_groups, starts[op->n_experts]};
+    for (uint32_t i = 0; i < op->n_routes; i++) {
+        if (op->experts[routes[i].expert] != NULL) {
+            const uint32_t at = starts[routes[i].expert]++;
+            tokens[at] = routes[i].token;
+            slots[at] = routes[i].slot;
+            weights[at] = routes[i].weight;
+        }
+    }
+}
+
+void
+cpu_expert_ffn(struct host_call *call, const struct hearth_op_expert_ffn *op)
+{
+    struct ffn work = {
+        .native = call->native, .contract = true, .dim = op->dim, .inner = op->inner, .limit = op->limit};
+    struct sorted sorted = {NULL, 0, 0};
+    struct cpu_wanted wanted[2] = {{0, false}, {0, false}};
+    const float *x = host_view_f32(call, "x", op->x, op->n, op->dim);
+    const struct hearth_route *routes = host_view(call, "routes", op->routes, op->n_routes, 1, sizeof *routes);
+    work.y = host_view_f32(call, "y", op->y, op->n_slots, op->dim);
+    if (call->status < 0 || !host_call_check(call, op->experts != NULL, "experts: an array wanted, none given") ||
+        !host_call_check(call, op->inner > 0, "inner: 1 or more wanted") || !check_routes(call, op, routes)) {
+        return;
+    }
+    sort_routes(call, op, routes, &sorted);
+    for (uint64_t i = 0; i < sorted.n_groups && call->status == 0; i++) {
+        struct group *group = &sorted.groups[i];
+        take_matrices(call, &work, op->experts[group->expert], group, wanted);
+    }
+    if (call->status < 0 || sorted.n_groups == 0) {
+        return;
+    }
+    work.groups = sorted.groups;
+    work.n_groups = sorted.n_groups;
+    run_groups(call, &work, x, op->n, sorted.n_routes, wanted);
+}
+
+void
+cpu_shared_ffn(struct host_call *call, const struct hearth_op_shared_ffn *op)
+{
+    struct ffn work = {.native = call->native, .dim = op->dim, .inner = op->inner, .limit = op->limit};
+    struct group group = {.n = op->n};
+    struct cpu_wanted wanted[2] = {{0, false}, {0, false}};
+    const float *x = host_view_f32(call, "x", op->x, op->n, op->dim);
+    work.y = host_view_f32(call, "y", op->y, op->n, op->dim);
+    if (call->status < 0 || !host_call_check(call, op->inner > 0, "inner: 1 or more wanted")) {
+        return;
+    }
+    take_matrices(call, &work, op->expert, &group, wanted);
+    if (call->status < 0) {
+        return;
+    }
+    work.groups = &group;
+    work.n_groups = 1;
+    run_groups(call, &work, x, op->n, op->n, wanted);
+}

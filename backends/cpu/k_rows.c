@@ -1,0 +1,270 @@
+/* k_rows.c - products with weights kept as rows (f32, bf16, e4m3): lanes run along k.
+ *
+ * One output is one running word of W sums; with an e4m3 weight a word for each 128 columns, times the tile's scale,
+ * added to the running one.  Then its lanes are added.  How many rows and tokens go through the loop together changes
+ * nothing of that.
+ *
+ * One token: four rows at once, so that four streams come from memory and four chains of sums hide the latency of an
+ * addition. More tokens: rows are decoded to f32 a tile at a time and meet three tokens at once: twelve sums in
+ * registers for seven loads. */
+#include "backends/cpu/kernels_tiered.h"
+
+#define ROWS 4u
+#define TOKENS 3u
+
+/* 4 W elements of a row, as f32, in the order of the weight's input form */
+LANE void
+load_step(uint32_t dtype, const unsigned char *row, uint64_t k, vf out[4])
+{
+    if (dtype == HEARTH_E4M3) {
+        vf_load_e4m3(row + k, out);
+        return;
+    }
+    UNROLL
+    for (unsigned i = 0; i < 4; i++) {
+        out[i] = dtype == HEARTH_F32 ? vf_load((const float *)(const void *)row + k + i * W)
+                                     : vf_from_bits(vi_sll(vi_load_u16(row + 2 * (k + i * W)), 16));
+    }
+}
+
+LANE uint64_t
+row_bytes(uint32_t dtype, uint64_t n_padded)
+{
+    return dtype == HEARTH_E4M3 ? n_padded : (dtype == HEARTH_BF16 ? 2 * n_padded : 4 * n_padded);
+}
+
+/* The scales of a row's tiles; e4m3 values are loaded times 2^-8, which the end of a sum puts right. */
+LANE const float *
+row_scales(const struct host_matrix *weight, uint64_t row)
+{
+    const uint64_t n_blocks = cpu_padded(weight->cols) / HOST_ACT_BLOCK;
+    return (const float *)(const void *)weight->scales + row / HOST_ACT_BLOCK * n_blocks;
+}
+
+LANE void
+put(const struct cpu_product *product, uint64_t i, uint64_t row, float value)
+{
+    product->y[cpu_slot_of(product, i) * product->y_stride + row] = product->round ? hearth_round_bf16(value) : value;
+}
+
+/* Rows row .. row + n_rows - 1 (n_rows <= ROWS; what is beyond repeats the last) for one token. */
+LANE void
+one_token(const struct cpu_product *product, const uint32_t dtype, uint64_t row, uint64_t n_rows)
+{
+    const struct host_matrix *weight = product->weight;
+    const uint64_t n = cpu_padded(weight->cols);
+    const uint64_t stride = row_bytes(dtype, n);
+    const float *x =
+        (dtype == HEARTH_E4M3 ? product->input->split : product->input->plain) + cpu_token_of(product, 0) * n;
+    const unsigned char *rows[ROWS];
+    const float *scales[ROWS] = {NULL};
+    vf totals[ROWS];
+    UNROLL
+    for (unsigned r = 0; r < ROWS; r++) {
+        const uint64_t at = row + (r < n_rows ? r : n_rows - 1);
+        rows[r] = weight->data + at * stride;
+        scales[r] = dtype == HEARTH_E4M3 ? row_scales(weight, at) : NULL;
+        totals[r] = vf_zero();
+    }
+    for (uint64_t k = 0; k < n; k += HOST_ACT_BLOCK) {
+        vf sums[ROWS];
+        UNROLL
+        for (unsigned r = 0; r < ROWS; r++) {
+            sums[r] = dtype == HEARTH_E4M3 ? vf_zero() : totals[r];
+        }
+        for (unsigned step = 0; step < HOST_ACT_BLOCK; step += 4 * W) {
+            UNROLL
+            for (unsigned r = 0; r < ROWS; r++) {
+                vf values[4];
+                load_step(dtype, rows[r], k + step, values);
+                UNROLL
+                for (unsigned i = 0; i < 4; i++) {
+                    sums[r] = vf_fma(values[i], vf_load(x + k + step + i * W), sums[r]);
+                }
+            }
+        }
+        UNROLL
+        for (unsigned r = 0; r < ROWS; r++) {
+            totals[r] =
+                dtype == HEARTH_E4M3 ? vf_fma(sums[r], vf_set1(scales[r][k / HOST_ACT_BLOCK]), totals[r]) : sums[r];
+        }
+    }
+    for (unsigned r = 0; r < n_rows; r++) {
+        put(product, 0, row + r, dtype == HEARTH_E4M3 ? vf_sum(totals[r]) * 256.0f : vf_sum(totals[r]));
+    }
+}
+
+/* Columns that a decoded tile of rows spans: with TOKENS rows of x it stays in the first cache. */
+#define TILE_COLS 512u
+
+struct tile {
+    _Alignas(64) float values[ROWS * TILE_COLS]; /* [ROWS][TILE_COLS] */
+    float scales[ROWS][TILE_COLS / HOST_ACT_BLOCK];
+};
+
+LANE void
+decode_tile(const struct host_matrix *weight, const uint32_t dtype, uint64_t row, uint64_t n_rows, uint64_t begin,
+            uint64_t n, struct tile *tile)
+{
+    const uint64_t n_padded = cpu_padded(weight->cols);
+    for (uint64_t r = 0; r < ROWS; r++) {
+        const uint64_t at = row + (r < n_rows ? r : n_rows - 1);
+        const unsigned char *data = weight->data + at * row_bytes(dtype, n_padded);
+        for (uint64_t k = 0; k < n; k += 4 * W) {
+            vf values[4];
+            load_step(dtype, data, begin + k, values);
+            UNROLL
+            for (unsigned i = 0; i < 4; i++) {
+                vf_store(tile->values + r * TILE_COLS + k + i * W, values[i]);
+            }
+        }
+        for (uint64_t b = 0; b < n / HOST_ACT_BLOCK; b++) {
+            tile->scales[r][b] = dtype == HEARTH_E4M3 ? row_scales(weight, at)[begin / HOST_ACT_BLOCK + b] : 1.0f;
+        }
+    }
+}
+
+/* n_tokens <= TOKENS; totals: [TOKENS][ROWS] words */
+LANE void
+tile_tokens(const struct tile *tile, const bool scaled, const float *const x[TOKENS], uint64_t n, float *totals)
+{
+    vf sums[TOKENS][ROWS];
+    for (uint64_t k = 0; k < n; k += HOST_ACT_BLOCK) {
+        UNROLL
+        for (unsigned t = 0; t < TOKENS; t++) {
+            UNROLL
+            for (unsigned r = 0; r < ROWS; r++) {
+                sums[t][r] = scaled ? vf_zero() : vf_load(totals + (t * ROWS + r) * W);
+            }
+        }
+        for (unsigned i = 0; i < HOST_ACT_BLOCK; i += W) {
+            vf part[TOKENS];
+            UNROLL
+            for (unsigned t = 0; t < TOKENS; t++) {
+                part[t] = vf_load(x[t] + k + i);
+            }
+            UNROLL
+            for (unsigned r = 0; r < ROWS; r++) {
+                const vf w = vf_load(tile->values + r * TILE_COLS + k + i);
+                UNROLL
+                for (unsigned t = 0; t < TOKENS; t++) {
+                    sums[t][r] = vf_fma(w, part[t], sums[t][r]);
+                }
+            }
+        }
+        UNROLL
+        for (unsigned t = 0; t < TOKENS; t++) {
+            UNROLL
+            for (unsigned r = 0; r < ROWS; r++) {
+                float *total = totals + (t * ROWS + r) * W;
+                const vf scale = vf_set1(tile->scales[r][k / HOST_ACT_BLOCK]);
+                vf_store(total, scaled ? vf_fma(sums[t][r], scale, vf_load(total)) : sums[t][r]);
+            }
+        }
+    }
+}
+
+/* Tokens whose running sums are kept while a tile passes. */
+#define BATCH 24u
+
+LANE void
+many_tokens(const struct cpu_product *product, const uint32_t dtype, uint64_t row, uint64_t n_rows, uint64_t first,
+            uint64_t n_tokens)
+{
+    const struct host_matrix *weight = product->weight;
+    const uint64_t n = cpu_padded(weight->cols);
+    const float *input = dtype == HEARTH_E4M3 ? product->input->split : product->input->plain;
+    _Alignas(64) float totals[BATCH * ROWS * W];
+    struct tile tile;
+    memset(totals, 0, sizeof totals);
+    for (uint64_t begin = 0; begin < n; begin += TILE_COLS) {
+        const uint64_t length = n - begin < TILE_COLS ? n - begin : TILE_COLS;
+        decode_tile(weight, dtype, row, n_rows, begin, length, &tile);
+        for (uint64_t t = 0; t < n_tokens; t += TOKENS) {
+            const float *x[TOKENS];
+            for (unsigned i = 0; i < TOKENS; i++) {
+                const uint64_t token = first + (t + i < n_tokens ? t + i : n_tokens - 1);
+                x[i] = input + cpu_token_of(product, token) * n + begin;
+            }
+            tile_tokens(&tile, dtype == HEARTH_E4M3, x, length, totals + t * ROWS * W);
+        }
+    }
+    for (uint64_t t = 0; t < n_tokens; t++) {
+        for (uint64_t r = 0; r < n_rows; r++) {
+            const float sum = vf_sum(vf_load(totals + (t * ROWS + r) * W));
+            put(product, first + t, row + r, dtype == HEARTH_E4M3 ? sum * 256.0f : sum);
+        }
+    }
+}
+
+LANE void
+rows_of(const struct cpu_product *product, const uint32_t dtype, uint64_t begin, uint64_t end)
+{
+    for (uint64_t row = begin; row < end; row += ROWS) {
+        const uint64_t n_rows = end - row < ROWS ? end - row : ROWS;
+        if (product->n_tokens == 1) {
+            one_token(product, dtype, row, n_rows);
+            continue;
+        }
+        for (uint64_t first = 0; first < product->n_tokens; first += BATCH) {
+            const uint64_t left = product->n_tokens - first;
+            many_tokens(product, dtype, row, n_rows, first, left < BATCH ? left : BATCH);
+        }
+    }
+}
+
+void
+TIERED(k_rows)(const struct cpu_product *product, uint64_t begin, uint64_t end)
+{
+    if (product->weight->dtype == HEARTH_E4M3) {
+        rows_of(product, HEARTH_E4M3, begin, end);
+    } else if (product->weight->dtype == HEARTH_BF16) {
+        rows_of(product, HEARTH_BF16, begin, end);
+    } else {
+        rows_of(product, HEARTH_F32, begin, end);
+    }
+}
+
+/* The contract's sum for an e4m3 weight: a block's sum is exact (43 bits, in double), rounded once to f32, times its
+ * scale; blocks ascending within a chunk, chunks ascending. */
+static float
+exact_row(const struct host_matrix *weight, uint64_t row, const float *x, const uint8_t *x_scales)
+{
+    const uint64_t n = cpu_padded(weight->cols);
+    const unsigned char *data = weight->data + row * n;
+    const float *scales = row_scales(weight, row);
+    float total = 0.0f;
+    float sum = 0.0f;
+    for (uint64_t k = 0; k < n; k += HOST_ACT_BLOCK) {
+        const uint64_t block = k / HOST_ACT_BLOCK;
+        const uint32_t code = hearth_f32_bits(scales[block]) >> 23;
+        double exact = 0.0;
+        for (unsigned step = 0; step < HOST_ACT_BLOCK; step += 4 * W) {
+            vf values[4];
+            vf_load_e4m3(data + k + step, values);
+            for (unsigned i = 0; i < 4; i++) {
+                exact += vf_dot_double(values[i], vf_load(x + k + step + i * W));
+            }
+        }
+        sum += (float)(exact * 256.0) * hearth_scale_product(x_scales[block], (uint8_t)code, 0);
+        if ((k + HOST_ACT_BLOCK) % HEARTH_EXPERT_CHUNK == 0 || k + HOST_ACT_BLOCK >= n) {
+            total += sum;
+            sum = 0.0f;
+        }
+    }
+    return total;
+}
+
+void
+TIERED(k_rows_exact)(const struct cpu_product *product, uint64_t begin, uint64_t end)
+{
+    const struct cpu_input *input = product->input;
+    for (uint64_t row = begin; row < end; row++) {
+        for (uint64_t i = 0; i < product->n_tokens; i++) {
+            const uint64_t token = cpu_token_of(product, i);
+            put(product, i, row,
+                exact_row(product->weight, row, input->codes + token * input->n_padded,
+                          input->scales + token * (input->n_padded / HOST_ACT_BLOCK)));
+        }
+    }
+}

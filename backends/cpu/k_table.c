@@ -1,0 +1,35 @@
+/* k_table.c - one tier's kernels as a table. */
+#include "backends/cpu/kernels_tiered.h"
+
+#define CPU_STRING2(x) #x
+#define CPU_STRING(x) CPU_STRING2(x)
+
+const struct cpu_kernels TIERED(cpu_kernels) = {
+    .name = CPU_STRING(CPU_TIER),
+    .plain = TIERED(k_plain),
+    .split = TIERED(k_split),
+    .quantise = TIERED(k_quantise),
+    .dequantise = TIERED(k_dequantise),
+    .digits = TIERED(k_digits),
+    .rows = TIERED(k_rows),
+    .panels = TIERED(k_panels),
+    .panels_exact = TIERED(k_panels_exact),
+    .rows_exact = TIERED(k_rows_exact),
+    .swiglu = TIERED(k_swiglu),
+    .normalise = TIERED(k_normalise),
+    .norm_head = TIERED(k_norm_head),
+    .turn = TIERED(k_turn),
+    .hadamard = TIERED(k_hadamard),
+    .round_e2m1 = TIERED(k_round_e2m1),
+    .round_e4m3 = TIERED(k_round_e4m3),
+    .attend = TIERED(k_attend),
+    .index = TIERED(k_index),
+    .next_above = TIERED(k_next_above),
+    .squares = TIERED(k_squares),
+    .collapse = TIERED(k_collapse),
+    .balance4 = TIERED(k_balance4),
+    .expand = TIERED(k_expand),
+    .moe_sum = TIERED(k_moe_sum),
+    .affinities = TIERED(k_affinities),
+    .pool = TIERED(k_pool),
+};

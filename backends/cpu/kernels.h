@@ -1,0 +1,97 @@
+/* kernels.h - the inner loops, one table for each tier.  A kernel computes in the caller's thread and checks nothing.
+ */
+#ifndef BACKENDS_CPU_KERNELS_H
+#define BACKENDS_CPU_KERNELS_H
+
+#include "backends/cpu/cpu.h"
+
+/* Scores of one token's keys for a few of its heads, and what they weigh.  See attention.c. */
+struct cpu_attend {
+    const float *q;                   /* [n_heads][head_dim] */
+    float *o;                         /* [n_heads][head_dim] */
+    const float *sinks;               /* [n_heads] */
+    const unsigned char *const *rows; /* [n_keys] stored rows */
+    uint64_t n_keys;
+    uint32_t n_heads; /* at most CPU_HEADS */
+    uint32_t head_dim, rope_dim, format;
+    bool native;
+    float *keys;            /* [CPU_KEY_TILE][head_dim padded to 16]: work space */
+    float *weights;         /* [n_heads][n_keys padded to 16] */
+    float *padded_q, *sums; /* [n_heads][head_dim padded to 16] */
+};
+
+/* Hyper-connection streams that expand takes at once. */
+#define CPU_MAX_STREAMS 8u
+#define CPU_HEADS 16u
+#define CPU_KEY_TILE 16u
+
+/* Scores of entries begin .. end-1 for one query. */
+struct cpu_index {
+    const float *q;            /* [width][n_heads padded to 16]: transposed */
+    const float *head_weights; /* [n_heads padded to 16], times the scale, rounded; 0 beyond n_heads */
+    const unsigned char *keys;
+    uint64_t row_bytes;
+    uint32_t n_heads, width, format;
+    bool native;
+    float *scores;
+    float *key; /* [width]: work space */
+};
+
+struct cpu_kernels {
+    const char *name;
+
+    /* input: one token.  out forms may be NULL; n: elements of x; all forms are n_padded long. */
+    void (*plain)(const float *x, uint64_t n, uint64_t n_padded, float *out);
+    void (*split)(const float *x, uint64_t n, uint64_t n_padded, float *out);
+    /* values: e4m3 values of x / scale, [n_padded]; scales: [n_padded / 128] */
+    void (*quantise)(const float *x, uint64_t n, uint64_t n_padded, float *values, uint8_t *scales);
+    /* values *= their scales */
+    void (*dequantise)(float *values, const uint8_t *scales, uint64_t n_padded);
+    void (*digits)(const float *values, const uint8_t *scales, uint64_t n_padded, struct cpu_digits *out);
+
+    /* Rows begin .. end-1 of a product (of panels: begin a multiple of 16): rows with f32 input, panels by digits,
+     * panels with f32 input, rows by codes. */
+    void (*rows)(const struct cpu_product *product, uint64_t begin, uint64_t end);
+    void (*panels)(const struct cpu_product *product, uint64_t begin, uint64_t end);
+    void (*panels_exact)(const struct cpu_product *product, uint64_t begin, uint64_t end);
+    void (*rows_exact)(const struct cpu_product *product, uint64_t begin, uint64_t end);
+    /* gates = the activation of gates and ups; weight: NULL or one factor */
+    void (*swiglu)(float *gates, const float *ups, uint64_t n, float limit, const float *weight, bool native);
+
+    /* y: [n], may be x */
+    void (*normalise)(bool native, const float *x, const float *norm, uint64_t n, float eps, float *y);
+    void (*norm_head)(bool native, float *q, uint64_t n, float eps);
+    /* x: [rope_dim]; angles: cosines, then sines */
+    void (*turn)(bool native, float *x, const float *angles, uint32_t rope_dim);
+    /* x: [width] */
+    void (*hadamard)(float *x, uint32_t width);
+    /* e2m1 in blocks of 32: codes one a byte (or NULL), scales (or NULL), x becomes the values they stand for */
+    void (*round_e2m1)(float *x, uint32_t n, uint8_t *codes, uint8_t *scales);
+    /* e4m3 in blocks of 64: the same */
+    void (*round_e4m3)(float *x, uint32_t n, uint8_t *codes, uint8_t *scales);
+
+    void (*attend)(const struct cpu_attend *attend);
+    void (*index)(const struct cpu_index *index, uint64_t begin, uint64_t end);
+    /* The first of scores begin .. end-1 that is greater than limit, or end. */
+    uint64_t (*next_above)(const float *scores, uint64_t begin, uint64_t end, float limit);
+
+    float (*squares)(const float *x, uint64_t n);
+    /* out[d] = round(sum_s factors[s] * x[s][d]) */
+    void (*collapse)(bool native, const float *x, const float *factors, uint32_t n_streams, uint64_t dim, float *out);
+    /* comb: [4][4]; columns over their sums, then n_iterations - 1 times rows and columns */
+    void (*balance4)(double *comb, uint32_t n_iterations, double eps);
+    /* x[k] = round(post[k] * result + sum_j comb[j][k] * x[j]); at most CPU_MAX_STREAMS */
+    void (*expand)(bool native, float *x, const float *result, const float *post, const float *comb, uint32_t n_streams,
+                   uint64_t dim);
+    /* y = ((parts[0] + parts[1]) + ..) + shared, each [n], native: bits of the contract; exact: in double */
+    void (*moe_sum)(bool native, const float *const *parts, uint32_t n_parts, const float *shared, uint64_t n,
+                    float *y);
+    /* x = sqrt(softplus(x)) */
+    void (*affinities)(float *x, uint64_t n);
+    /* out[c] = sum_s softmax_s(scores[s][c]) * values[s][c]; rows: [n_slots] */
+    void (*pool)(const float *const *scores, const float *const *values, uint64_t n_slots, uint64_t n, float *out);
+};
+
+extern const struct cpu_kernels cpu_kernels_avx2, cpu_kernels_avx512, cpu_kernels_vnni;
+
+#endif

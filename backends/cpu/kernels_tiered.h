@@ -1,0 +1,40 @@
+/* kernels_tiered.h - prototypes of one tier's kernels (kernels.h says what they do). */
+#ifndef BACKENDS_CPU_KERNELS_TIERED_H
+#define BACKENDS_CPU_KERNELS_TIERED_H
+
+#include <math.h>
+
+#include "backends/cpu/kernels.h"
+#include "backends/cpu/lanes.h"
+
+void TIERED(k_plain)(const float *x, uint64_t n, uint64_t n_padded, float *out);
+void TIERED(k_split)(const float *x, uint64_t n, uint64_t n_padded, float *out);
+void TIERED(k_quantise)(const float *x, uint64_t n, uint64_t n_padded, float *values, uint8_t *scales);
+void TIERED(k_dequantise)(float *values, const uint8_t *scales, uint64_t n_padded);
+void TIERED(k_digits)(const float *values, const uint8_t *scales, uint64_t n_padded, struct cpu_digits *out);
+void TIERED(k_rows)(const struct cpu_product *product, uint64_t begin, uint64_t end);
+void TIERED(k_panels)(const struct cpu_product *product, uint64_t begin, uint64_t end);
+void TIERED(k_panels_exact)(const struct cpu_product *product, uint64_t begin, uint64_t end);
+void TIERED(k_rows_exact)(const struct cpu_product *product, uint64_t begin, uint64_t end);
+void TIERED(k_swiglu)(float *gates, const float *ups, uint64_t n, float limit, const float *weight, bool native);
+void TIERED(k_normalise)(bool native, const float *x, const float *norm, uint64_t n, float eps, float *y);
+void TIERED(k_norm_head)(bool native, float *q, uint64_t n, float eps);
+void TIERED(k_turn)(bool native, float *x, const float *angles, uint32_t rope_dim);
+void TIERED(k_hadamard)(float *x, uint32_t width);
+void TIERED(k_round_e2m1)(float *x, uint32_t n, uint8_t *codes, uint8_t *scales);
+void TIERED(k_round_e4m3)(float *x, uint32_t n, uint8_t *codes, uint8_t *scales);
+void TIERED(k_attend)(const struct cpu_attend *attend);
+void TIERED(k_index)(const struct cpu_index *index, uint64_t begin, uint64_t end);
+uint64_t TIERED(k_next_above)(const float *scores, uint64_t begin, uint64_t end, float limit);
+float TIERED(k_squares)(const float *x, uint64_t n);
+void TIERED(k_collapse)(bool native, const float *x, const float *factors, uint32_t n_streams, uint64_t dim,
+                        float *out);
+void TIERED(k_balance4)(double *comb, uint32_t n_iterations, double eps);
+void TIERED(k_expand)(bool native, float *x, const float *result, const float *post, const float *comb,
+                      uint32_t n_streams, uint64_t dim);
+void TIERED(k_moe_sum)(bool native, const float *const *parts, uint32_t n_parts, const float *shared, uint64_t n,
+                       float *y);
+void TIERED(k_affinities)(float *x, uint64_t n);
+void TIERED(k_pool)(const float *const *scores, const float *const *values, uint64_t n_slots, uint64_t n, float *out);
+
+#endif

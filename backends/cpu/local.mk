@@ -1,0 +1,63 @@
+# The x86-64 backend.  Kernel files are compiled once for each tier with its own instructions, and with none elsewhere: what runs
+# is chosen when the program runs.  plugins/cpu.c, its socket, is compiled into the backend so that STATIC_PLUGINS can link it.
+if BUILD_CPU
+noinst_LTLIBRARIES += \
+	backends/cpu/libcpu-avx2.la \
+	backends/cpu/libcpu-avx512.la \
+	backends/cpu/libcpu-vnni.la \
+	backends/cpu/libcpu.la
+endif
+CPU_KERNELS = \
+	backends/cpu/k_attend.c \
+	backends/cpu/k_index.c \
+	backends/cpu/k_input.c \
+	backends/cpu/k_layer.c \
+	backends/cpu/k_panels.c \
+	backends/cpu/k_rows.c \
+	backends/cpu/k_table.c \
+	backends/cpu/kernels.h \
+	backends/cpu/kernels_tiered.h \
+	backends/cpu/lanes.h \
+	backends/cpu/lanes256.h \
+	backends/cpu/lanes512.h
+CPU_AVX2 = -mavx2 -mfma -mf16c -mbmi -mbmi2
+CPU_AVX512 = $(CPU_AVX2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
+
+backends_cpu_libcpu_avx2_la_SOURCES = $(CPU_KERNELS)
+backends_cpu_libcpu_avx2_la_CPPFLAGS = $(AM_CPPFLAGS) -DCPU_TIER=avx2
+backends_cpu_libcpu_avx2_la_CFLAGS = $(AM_CFLAGS) $(CPU_AVX2)
+
+backends_cpu_libcpu_avx512_la_SOURCES = $(CPU_KERNELS)
+backends_cpu_libcpu_avx512_la_CPPFLAGS = $(AM_CPPFLAGS) -DCPU_TIER=avx512
+backends_cpu_libcpu_avx512_la_CFLAGS = $(AM_CFLAGS) $(CPU_AVX512)
+
+backends_cpu_libcpu_vnni_la_SOURCES = $(CPU_KERNELS)
+backends_cpu_libcpu_vnni_la_CPPFLAGS = $(AM_CPPFLAGS) -DCPU_TIER=vnni
+backends_cpu_libcpu_vnni_la_CFLAGS = $(AM_CFLAGS) $(CPU_AVX512) -mavx512vnni
+
+backends_cpu_libcpu_la_SOURCES = \
+	backends/cpu/attention.c \
+	backends/cpu/compress.c \
+	backends/cpu/cpu.h \
+	backends/cpu/device.c \
+	backends/cpu/embed.c \
+	backends/cpu/expert.c \
+	backends/cpu/indexer.c \
+	backends/cpu/input.c \
+	backends/cpu/kv.c \
+	backends/cpu/linear.c \
+	backends/cpu/mhc.c \
+	backends/cpu/moe_sum.c \
+	backends/cpu/output_groups.c \
+	backends/cpu/pool.c \
+	backends/cpu/product.c \
+	backends/cpu/rmsnorm.c \
+	backends/cpu/router.c \
+	backends/cpu/tier.c \
+	backends/cpu/turn.c \
+	backends/cpu/weight.c \
+	plugins/cpu.c
+backends_cpu_libcpu_la_LIBADD = \
+	backends/cpu/libcpu-avx2.la \
+	backends/cpu/libcpu-avx512.la \
+	backends/cpu/libcpu-vnni.la

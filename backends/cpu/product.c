@@ -1,0 +1,77 @@
+/* product.c - y = x W^T: which kernel serves a weight, and the cut of its rows into units. */
+#include "backends/cpu/kernels.h"
+
+uint64_t
+cpu_unit_bytes(const struct host_matrix *weight)
+{
+    const uint64_t n = cpu_padded(weight->cols);
+    switch (weight->dtype) {
+    case HEARTH_E2M1X2:
+        return n / CPU_GROUP_COLS * CPU_GROUP_BYTES;
+    case HEARTH_E4M3:
+        return CPU_ROW_UNIT * n;
+    case HEARTH_BF16:
+        return CPU_ROW_UNIT * n * 2;
+    default:
+        return CPU_ROW_UNIT * n * 4;
+    }
+}
+
+void
+cpu_product_rows(const struct cpu_kernels *kernels, const struct cpu_product *product, uint64_t begin, uint64_t end)
+{
+    switch (product->form) {
+    case CPU_FORM_DIGITS:
+        kernels->panels(product, begin, end);
+        break;
+    case CPU_FORM_CODES:
+        kernels->rows_exact(product, begin, end);
+        break;
+    default:
+        if (product->weight->packing == CPU_PANELS) {
+            kernels->panels_exact(product, begin, end);
+        } else {
+            kernels->rows(product, begin, end);
+        }
+        break;
+    }
+}
+
+void
+cpu_product_units(const struct cpu_kernels *kernels, const struct cpu_product *product, uint64_t begin, uint64_t end)
+{
+    const uint64_t rows = product->weight->rows;
+    cpu_product_rows(kernels, product, begin * CPU_ROW_UNIT, end * CPU_ROW_UNIT < rows ? end * CPU_ROW_UNIT : rows);
+}
+
+/* Rows that a thread takes at least: a panel, or what the rows' kernel takes at once. */
+static uint64_t
+least_rows(const struct host_matrix *weight)
+{
+    return weight->packing == CPU_PANELS ? CPU_PANEL_ROWS : 4;
+}
+
+struct product_run {
+    const struct cpu_kernels *kernels;
+    const struct cpu_product *product;
+    uint64_t begin, end, least;
+};
+
+/* item: `least` rows */
+static void
+run_items(void *context, uint64_t begin, uint64_t end, uint32_t thread)
+{
+    const struct product_run *run = context;
+    const uint64_t last = run->begin + end * run->least;
+    (void)thread;
+    cpu_product_rows(run->kernels, run->product, run->begin + begin * run->least, last < run->end ? last : run->end);
+}
+
+void
+cpu_product_run(struct host_call *call, const struct cpu_product *product, uint64_t begin, uint64_t end)
+{
+    struct product_run run = {call->device->kernels, product, begin, end, least_rows(product->weight)};
+    const uint64_t cost = cpu_unit_bytes(product->weight) / CPU_ROW_UNIT * run.least * (1 + product->n_tokens);
+    const uint64_t n_items = (end - begin + run.least - 1) / run.least;
+    cpu_pool_run(call->device->pool, n_items, 1, cost, (struct cpu_work){run_items, &run});
+}

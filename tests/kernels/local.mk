@@ -36,7 +36,6 @@ if BUILD_REF
 if BUILD_CPU
 if !STATIC_PLUGINS
 TESTS += tests/kernels/cpu-tiers
-tests/kernels/cpu-tiers.log: hearth-cpu.la tests/kernels/check-kernels$(EXEEXT)
 endif
 endif
 endif

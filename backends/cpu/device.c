@@ -1,8 +1,8 @@
 /* device.c - the one device: this machine's cores and memory.  Work is done when submit returns.
  *
  * Options: `threads`, 1 .. 1024, without it one for each core the process may use; `pin`, yes or no: whether worker
- * threads stay on one core each (yes); `tier`, the name of a set of kernels below the best that the processor can run.
- */
+ * threads stay on one core each (yes); `tier`, the name of a set of kernels that the processor can run (CPU_TIER_PROVEN
+ * or what is below it). */
 #include <config.h>
 
 #include <stdio.h>
@@ -53,7 +53,7 @@ read_tier(struct hearth_error *err)
 {
     const int best = cpu_tier_best();
     const char *text = option("tier");
-    settings.tier = best;
+    settings.tier = best < CPU_TIER_PROVEN ? best : CPU_TIER_PROVEN;
     if (text == NULL || best < 0) {
         return 0;
     }

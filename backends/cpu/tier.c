@@ -1,5 +1,7 @@
 /* tier.c - which kernels this processor can run.  The compiler's probe also asks whether the system saves the
  * registers. */
+#include <cpuid.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "backends/cpu/kernels.h"
@@ -13,11 +15,19 @@ static const struct {
     [CPU_TIER_VNNI] = {"vnni", &cpu_kernels_vnni},
 };
 
+/* Not every compiler's probe knows this one.  It needs the registers of AVX, which the probe for AVX2 has asked for. */
+static bool
+has_f16c(void)
+{
+    unsigned eax, ebx, ecx, edx;
+    return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_F16C) != 0;
+}
+
 int
 cpu_tier_best(void)
 {
     __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !__builtin_cpu_supports("f16c")) {
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") || !has_f16c()) {
         return -1;
     }
     if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw") ||

@@ -32,8 +32,8 @@ cpu_padded(uint64_t n)
 
 enum cpu_tier { CPU_TIER_AVX2 = 0, CPU_TIER_AVX512, CPU_TIER_VNNI, CPU_N_TIERS };
 
-/* The best tier that the conformance suite has passed on a real processor.  Higher ones compile from the same kernels but
- * have not run yet: they must be asked for by name. */
+/* The best tier that the conformance suite has passed on a real processor.  The higher ones passed it in emulation
+ * (SIMDe) only: they must be asked for by name. */
 #define CPU_TIER_PROVEN CPU_TIER_AVX2
 
 struct hearth_device {

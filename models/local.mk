@@ -1,6 +1,7 @@
 # The bundled model, as it is; the program finds it there when model.path is unset.
 pilotdir = $(pkgdatadir)/models/pilot
 dist_pilot_DATA = \
+	models/pilot/README.md \
 	models/pilot/config.json \
 	models/pilot/generation_config.json \
 	models/pilot/heldout.txt \

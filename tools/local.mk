@@ -15,6 +15,7 @@ EXTRA_DIST += \
 
 # How the bundled model is made; no part of a build or a test.
 EXTRA_DIST += \
+	tools/pilot/README.md \
 	tools/pilot/chat.py \
 	tools/pilot/check_hf.py \
 	tools/pilot/config.py \
@@ -26,6 +27,7 @@ EXTRA_DIST += \
 	tools/pilot/numerics.py \
 	tools/pilot/optim.py \
 	tools/pilot/prepare.py \
+	tools/pilot/reference.py \
 	tools/pilot/sources.txt \
 	tools/pilot/tokenizer.py \
 	tools/pilot/train.py \

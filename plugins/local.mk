@@ -20,3 +20,8 @@ endif
 hearth_cpu_la_SOURCES =
 hearth_cpu_la_LIBADD = backends/cpu/libcpu.la backends/host/libhost.la
 hearth_cpu_la_LDFLAGS = $(PLUGIN_LDFLAGS) -export-symbols-regex '^hearth_plugin_'
+
+# Behind the backends that use it: the linker takes from an archive what those before it lack.
+if STATIC_PLUGINS
+STATIC_PLUGIN_LIBS += backends/host/libhost.la
+endif

@@ -1,8 +1,5 @@
 # What backends on this machine's memory share.  Each module links it once beside its backend's library.
 noinst_LTLIBRARIES += backends/host/libhost.la
-if STATIC_PLUGINS
-STATIC_PLUGIN_LIBS += backends/host/libhost.la
-endif
 backends_host_libhost_la_SOURCES = \
 	backends/host/call.c \
 	backends/host/device.c \

@@ -68,6 +68,13 @@ tests_unit_session_test_SOURCES = tests/unit/session_test.c
 tests_unit_session_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_session_test_LDADD = tests/golden/libgolden.la $(CHECK_LIBS)
 EXTRA_tests_unit_session_test_DEPENDENCIES = $(GOLDEN_PLUGINS)
+
+check_PROGRAMS += tests/unit/threads_test
+TESTS += tests/unit/threads_test
+tests_unit_threads_test_SOURCES = tests/unit/threads_test.c
+tests_unit_threads_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_threads_test_LDADD = tests/golden/libgolden.la $(CHECK_LIBS) $(PTHREAD_LIBS)
+EXTRA_tests_unit_threads_test_DEPENDENCIES = $(GOLDEN_PLUGINS)
 endif
 
 # the chat encoding

@@ -17,7 +17,7 @@ compare_names(const void *a, const void *b)
 }
 
 size_t
-golden_list(const char *names[GOLDEN_MAX_CASES])
+golden_list(char *names[GOLDEN_MAX_CASES])
 {
     size_t n = 0;
     DIR *folder = opendir(GOLDEN_DATA);

@@ -30,7 +30,7 @@ struct golden_case {
 };
 
 /* Names of all cases, sorted; 0: there is none.  Called before tests run, so it checks nothing itself. */
-size_t golden_list(const char *names[GOLDEN_MAX_CASES]);
+size_t golden_list(char *names[GOLDEN_MAX_CASES]);
 /* These abort the test on any failure. */
 void golden_open(const char *name, struct golden_case *ret_case);
 void golden_close(struct golden_case *golden);

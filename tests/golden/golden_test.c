@@ -16,7 +16,7 @@
 /* The bound of the exact contract: docs/numerics.md. */
 #define EXACT_LIMIT 1e-4
 
-static const char *names[GOLDEN_MAX_CASES];
+static char *names[GOLDEN_MAX_CASES];
 static size_t n_names;
 
 static double

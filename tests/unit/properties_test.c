@@ -11,7 +11,7 @@
 
 #include "tests/golden/golden_case.h"
 
-static const char *names[GOLDEN_MAX_CASES];
+static char *names[GOLDEN_MAX_CASES];
 static size_t n_names;
 
 /* The longest prompt of a case. */
@@ -230,6 +230,8 @@ keep_few(void)
     for (size_t i = 0; i < n_names; i++) {
         if (strcmp(names[i], "flash") == 0 || strcmp(names[i], "mtp") == 0 || strcmp(names[i], "wide") == 0) {
             names[n++] = names[i];
+        } else {
+            free(names[i]);
         }
     }
     n_names = n;

@@ -4,11 +4,14 @@
 #include "core/front/chat_line.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <wchar.h>
 #ifdef HAVE_LIBEDIT
 #include <histedit.h>
 #endif
@@ -37,6 +40,40 @@ chat_line_prompt(EditLine *edit)
     return prompt;
 }
 
+/* One character of the terminal, as libedit wants it: 1, 0 at the end, -1 to give the line up.  The editor's own reader
+ * loses a Ctrl-C that comes just before it waits; here SIGINT (blocked by chat_line_edit_read) is let in only while
+ * ppoll waits. */
+static int
+chat_line_take(EditLine *edit, wchar_t *ret_character)
+{
+    mbstate_t state = {0};
+    sigset_t waiting;
+    (void)edit;
+    sigprocmask(SIG_SETMASK, NULL, &waiting);
+    sigdelset(&waiting, SIGINT);
+    for (;;) {
+        struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
+        const int n_ready = ppoll(&input, 1, NULL, &waiting);
+        if (interrupt_seen()) {
+            return -1;
+        }
+        if (n_ready < 0 && errno == EINTR) {
+            continue; /* the window changed its size, or the program was stopped and goes on */
+        }
+        char byte;
+        const ssize_t n_read = n_ready < 0 ? -1 : read(STDIN_FILENO, &byte, 1);
+        if (n_read <= 0) {
+            return (int)n_read;
+        }
+        const size_t length = mbrtowc(ret_character, &byte, 1, &state);
+        if (length == (size_t)-1) {
+            state = (mbstate_t){0}; /* not a character of this locale: skipped */
+        } else if (length != (size_t)-2) {
+            return 1;
+        }
+    }
+}
+
 static int
 chat_line_edit_open(struct chat_line *line, struct hearth_error *err)
 {
@@ -51,6 +88,7 @@ chat_line_edit_open(struct chat_line *line, struct hearth_error *err)
     el_set(line->edit, EL_PROMPT, chat_line_prompt);
     el_set(line->edit, EL_EDITOR, "emacs");
     el_set(line->edit, EL_SIGNAL, 0); /* interrupt.c has them */
+    el_set(line->edit, EL_GETCFN, chat_line_take);
     el_set(line->edit, EL_HIST, history, line->history);
     el_source(line->edit, NULL);
     if (line->history_path) {
@@ -84,7 +122,12 @@ chat_line_edit_read(struct chat_line *line, struct text *text, bool *ret_more,
     HistEvent event;
     int n = 0;
     errno = 0;
+    sigset_t interrupt, before;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    sigprocmask(SIG_BLOCK, &interrupt, &before);
     const char *typed = el_gets(line->edit, &n);
+    sigprocmask(SIG_SETMASK, &before, NULL);
     if (!typed || n <= 0) {
         if (interrupt_seen()) {
             el_reset(line->edit);

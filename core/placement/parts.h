@@ -48,7 +48,7 @@
     X(HC_HEAD_BASE, hc_head_base, VECTOR, MHC_HEAD)                                                \
     X(HC_HEAD_SCALE, hc_head_scale, VECTOR, MHC_HEAD)                                              \
     X(NORM, norm, VECTOR, MHC_HEAD)                                                                \
-    X(HEAD, head, LINEAR, LINEAR)
+    X(HEAD, head, HEAD, LINEAR)
 
 enum part {
 #define PART_ENUM(name, member, role, op) PART_##name,

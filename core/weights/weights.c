@@ -55,6 +55,9 @@ create_weight(struct weights *weights, uint32_t device_id, const char *what,
 {
     const struct plugin_device *device = weights->devices[device_id];
     struct hearth_error reason = {0};
+    if (role == HEARTH_WEIGHT_HEAD && (device->plugin->abi & 0xFFFFu) < 1) {
+        role = HEARTH_WEIGHT_LINEAR; /* minor 0 knows no head */
+    }
     const int status = device->plugin->weight_create(device->device, role, matrices, n_matrices,
                                                      ret_weight, &reason);
     if (status < 0) {

@@ -25,7 +25,7 @@ extern "C" {
 #endif
 
 #define HEARTH_PLUGIN_ABI_MAJOR 1u
-#define HEARTH_PLUGIN_ABI_MINOR 0u
+#define HEARTH_PLUGIN_ABI_MINOR 1u
 #define HEARTH_PLUGIN_ABI (HEARTH_PLUGIN_ABI_MAJOR << 16 | HEARTH_PLUGIN_ABI_MINOR)
 
 struct hearth_device; /* an open device; the plugin's own */
@@ -63,6 +63,20 @@ struct hearth_device_info {
     uint64_t max_buffer_bytes;                  /* largest buffer_alloc; 0 = no limit but memory */
     uint64_t align_bytes;                       /* view offsets must be multiples of this; a power of two */
     double read_bytes_per_second;               /* 0 = unknown */
+    /* Since 1.1.  Which layout weight_pack writes: backend, version of the layout, what of the machine it depends on
+     * ("cpu-2").  A device with the same text here maps what another wrote.  Empty: weights are not packed ahead. */
+    char packed_layout[64];
+};
+
+/* Since 1.1.  What the device can do at best, measured when asked: the roof that benchmarks put figures beside. */
+struct hearth_roof {
+    uint32_t struct_size;                /* set by the caller; the plugin fills what fits */
+    uint32_t reserved;                   /* 0 */
+    double read_bytes_per_second;        /* all of the device reading memory that no cache holds */
+    double operations_per_second;        /* the dot product that quantised products use, operands in registers; a
+                                          * multiplication and an addition are two operations; 0 = unknown */
+    double exact_operations_per_second;  /* the same of f32 products */
+    char operation[32];                  /* the instruction or method behind operations_per_second: "vpdpbusd" */
 };
 
 /* One matrix in canonical layout: rows x cols, row-major, contiguous.  A vector has rows = 1.
@@ -85,7 +99,9 @@ enum hearth_weight_role {
     HEARTH_WEIGHT_EMBEDDING,  /* rows looked up */
     HEARTH_WEIGHT_TABLE,      /* the hash router's i64 table */
     HEARTH_WEIGHT_EXPERT,     /* three matrices: w1 (gate), w3 (up) [inner][dim], w2 (down) [dim][inner] */
-    HEARTH_WEIGHT_SHARED      /* the same three, of the shared expert */
+    HEARTH_WEIGHT_SHARED,     /* the same three, of the shared expert */
+    HEARTH_WEIGHT_HEAD        /* since 1.1 (an older plugin is given LINEAR): the linear that makes the logits; a backend
+                               * may keep it in fewer bits when its options ask for that */
 };
 
 struct hearth_plugin {
@@ -146,6 +162,27 @@ struct hearth_plugin {
     int (*event_wait)(struct hearth_device *device, struct hearth_event *event, uint64_t timeout_ns,
                       struct hearth_error *err);
     void (*event_free)(struct hearth_device *device, struct hearth_event *event); /* NULL allowed; does not wait */
+
+    /* Since 1.1.  Each may be NULL. */
+
+    /* Packing ahead, so that the caller can keep packed weights (in a file) and map them the next time: all three calls
+     * or none.  Thread: any.  matrices are checked as weight_create checks them; Errors are those of weight_create.
+     *
+     * Size of the weight's packed form; 0: this one is not worth keeping, create it.  data and scales are not read. */
+    int (*packed_bytes)(struct hearth_device *device, enum hearth_weight_role role,
+                        const struct hearth_matrix *matrices, size_t n_matrices, uint64_t *ret_bytes,
+                        struct hearth_error *err);
+    /* Writes the packed form to dst: packed_bytes of them, aligned to 64.  The same matrices give the same bytes. */
+    int (*weight_pack)(struct hearth_device *device, enum hearth_weight_role role,
+                       const struct hearth_matrix *matrices, size_t n_matrices, void *dst, struct hearth_error *err);
+    /* A weight of what weight_pack wrote, which the caller keeps unchanged while the weight lives.  matrices tell types
+     * and shapes; data and scales are not read. */
+    int (*weight_map)(struct hearth_device *device, enum hearth_weight_role role,
+                      const struct hearth_matrix *matrices, size_t n_matrices, const void *packed,
+                      struct hearth_weight **ret_weight, struct hearth_error *err);
+
+    /* Measures the device for about `seconds`.  Thread: the device's; nothing else runs on it. */
+    int (*measure)(struct hearth_device *device, double seconds, struct hearth_roof *roof, struct hearth_error *err);
 };
 
 #ifdef __cplusplus

@@ -236,7 +236,8 @@ load_plugin(const char *path)
     const struct hearth_plugin *plugin = dlsym(handle, symbol);
     if (plugin == NULL) {
         fprintf(stderr, "check-kernels: %s: no symbol %s\n", path, symbol);
-    } else if (plugin->abi >> 16 != HEARTH_PLUGIN_ABI_MAJOR || plugin->struct_size < sizeof *plugin) {
+    } else if (plugin->abi >> 16 != HEARTH_PLUGIN_ABI_MAJOR ||
+               plugin->struct_size < offsetof(struct hearth_plugin, packed_bytes)) {
         fprintf(stderr, "check-kernels: %s: ABI %u.%u wanted, %u.%u found\n", path, HEARTH_PLUGIN_ABI_MAJOR,
                 HEARTH_PLUGIN_ABI_MINOR, plugin->abi >> 16, plugin->abi & 0xFFFFu);
         plugin = NULL;

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/kernels/rig.h"
+#include "core/conformance/rig.h"
 
 extern const struct hearth_plugin hearth_plugin_ref;
 

@@ -3,32 +3,8 @@ if BUILD_REF
 check_PROGRAMS += tests/kernels/check-kernels
 TESTS += tests/kernels/check-kernels
 endif
-tests_kernels_check_kernels_SOURCES = \
-	tests/kernels/check.h \
-	tests/kernels/check_attention.c \
-	tests/kernels/check_compress.c \
-	tests/kernels/check_embed.c \
-	tests/kernels/check_expert_ffn.c \
-	tests/kernels/check_index_query.c \
-	tests/kernels/check_index_topk.c \
-	tests/kernels/check_kernels.c \
-	tests/kernels/check_kv_append.c \
-	tests/kernels/check_linear.c \
-	tests/kernels/check_mhc_head.c \
-	tests/kernels/check_mhc_post.c \
-	tests/kernels/check_mhc_pre.c \
-	tests/kernels/check_moe_sum.c \
-	tests/kernels/check_output_groups.c \
-	tests/kernels/check_query_rope.c \
-	tests/kernels/check_rmsnorm.c \
-	tests/kernels/check_router.c \
-	tests/kernels/check_shared_ffn.c \
-	tests/kernels/ffn.c tests/kernels/ffn.h \
-	tests/kernels/mixes.c tests/kernels/mixes.h \
-	tests/kernels/rig.c tests/kernels/rig.h \
-	tests/kernels/rows.c \
-	tests/kernels/trial.c
-tests_kernels_check_kernels_LDADD = backends/ref/libref.la backends/host/libhost.la
+tests_kernels_check_kernels_SOURCES = tests/kernels/check_kernels.c
+tests_kernels_check_kernels_LDADD = core/conformance/libconformance.la backends/ref/libref.la backends/host/libhost.la
 
 # The x86-64 backend, tier by tier.
 EXTRA_DIST += tests/kernels/cpu-tiers

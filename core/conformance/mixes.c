@@ -1,7 +1,7 @@
 /* mixes.c - see mixes.h. */
 #include <math.h>
 
-#include "tests/kernels/mixes.h"
+#include "core/conformance/mixes.h"
 
 static double
 sigmoid(double x)

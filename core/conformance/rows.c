@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "tests/kernels/check.h"
+#include "core/conformance/check.h"
 
 #define KV_BLOCK 64u
 #define INDEX_BLOCK 32u

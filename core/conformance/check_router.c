@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "tests/kernels/check.h"
+#include "core/conformance/check.h"
 
 static const struct shape {
     uint32_t n, dim, n_experts, top_k;

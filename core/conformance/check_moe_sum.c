@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "tests/kernels/check.h"
+#include "core/conformance/check.h"
 
 /* Parts of very different size, the last the negative of the first: what an addition loses stays visible in the sum. */
 static void

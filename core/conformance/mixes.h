@@ -1,8 +1,8 @@
 /* mixes.h - the hyper-connection formulas that the mhc checks share. */
-#ifndef TESTS_KERNELS_MIXES_H
-#define TESTS_KERNELS_MIXES_H
+#ifndef CORE_CONFORMANCE_MIXES_H
+#define CORE_CONFORMANCE_MIXES_H
 
-#include "tests/kernels/check.h"
+#include "core/conformance/check.h"
 
 /* One token of mhc_pre or (post NULL) mhc_head. */
 struct mixes {

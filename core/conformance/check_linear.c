@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "tests/kernels/check.h"
+#include "core/conformance/check.h"
 
 static const struct shape {
     uint32_t dtype, n, n_in, n_out, round_output;

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "tests/kernels/check.h"
+#include "core/conformance/check.h"
 
 static void
 make(struct check_trial *trial, uint32_t index, uint32_t numerics)

@@ -1,9 +1,9 @@
 /* rig.h - a plugin under test, reached through plugin.h only: runs a trial's command on it with canaries round every
  * tensor. */
-#ifndef TESTS_KERNELS_RIG_H
-#define TESTS_KERNELS_RIG_H
+#ifndef CORE_CONFORMANCE_RIG_H
+#define CORE_CONFORMANCE_RIG_H
 
-#include "tests/kernels/check.h"
+#include "core/conformance/check.h"
 
 struct rig {
     const struct hearth_plugin *plugin;

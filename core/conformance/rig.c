@@ -4,7 +4,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "tests/kernels/rig.h"
+#include "core/conformance/rig.h"
 
 /* On both sides of a tensor; a multiple of any alignment a device may ask for. */
 #define CANARY_BYTES 4096u

@@ -1,9 +1,9 @@
 /* ffn.h - the answer of a gated feed-forward block, by the text of docs/numerics.md, for the expert and shared checks.
  */
-#ifndef TESTS_KERNELS_FFN_H
-#define TESTS_KERNELS_FFN_H
+#ifndef CORE_CONFORMANCE_FFN_H
+#define CORE_CONFORMANCE_FFN_H
 
-#include "tests/kernels/check.h"
+#include "core/conformance/check.h"
 
 struct ffn {
     uint32_t dtype, dim, inner;

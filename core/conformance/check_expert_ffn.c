@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tests/kernels/ffn.h"
+#include "core/conformance/ffn.h"
 
 #define MAX_EXPERTS 8
 

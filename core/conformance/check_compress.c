@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tests/kernels/check.h"
+#include "core/conformance/check.h"
 
 static const struct shape {
     uint32_t n, ratio, width, rope_dim, overlap, kind;

@@ -1,7 +1,7 @@
 /* ffn.c - see ffn.h. */
 #include <math.h>
 
-#include "tests/kernels/ffn.h"
+#include "core/conformance/ffn.h"
 
 void
 ffn_make(struct check_trial *trial, const struct hearth_weight **slot, enum hearth_weight_role role, uint32_t dtype,

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tests/kernels/check.h"
+#include "core/conformance/check.h"
 
 static const struct shape {
     uint32_t n, n_heads, width, ratio, top_k;

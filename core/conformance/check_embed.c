@@ -1,7 +1,7 @@
 /* check_embed.c - the rows of the table, copied to every stream: bits. */
 #include <stdio.h>
 
-#include "tests/kernels/check.h"
+#include "core/conformance/check.h"
 
 static void
 make(struct check_trial *trial, uint32_t index, uint32_t numerics)

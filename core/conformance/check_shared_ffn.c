@@ -1,7 +1,7 @@
 /* check_shared_ffn.c - the shared expert: no routes, no weight. */
 #include <stdio.h>
 
-#include "tests/kernels/ffn.h"
+#include "core/conformance/ffn.h"
 
 static void
 make(struct check_trial *trial, uint32_t index, uint32_t numerics)

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tests/kernels/check.h"
+#include "core/conformance/check.h"
 
 static void
 read_ring(const struct check_trial *trial, const unsigned char *bytes, float *values)

@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tests/kernels/check.h"
+#include "core/conformance/check.h"
 
 enum entry_use { NONE, ALL, LISTED };
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/kernels/check.h"
+#include "core/conformance/check.h"
 
 struct check_memory {
     struct check_memory *next;

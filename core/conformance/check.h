@@ -4,8 +4,8 @@
  * backends/ref. An output element is right if it lies within its slack of the expected value.  Slacks are derived:
  * `tight` for sums that another order may add differently, half a step of the format for what is rounded to one, 0
  * where bits are the contract. */
-#ifndef TESTS_KERNELS_CHECK_H
-#define TESTS_KERNELS_CHECK_H
+#ifndef CORE_CONFORMANCE_CHECK_H
+#define CORE_CONFORMANCE_CHECK_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "tests/kernels/mixes.h"
+#include "core/conformance/mixes.h"
 
 static void
 make(struct check_trial *trial, uint32_t index, uint32_t numerics)

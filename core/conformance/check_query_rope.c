@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "tests/kernels/check.h"
+#include "core/conformance/check.h"
 
 static void
 expect_head(const float *q, uint32_t n, bool native, double eps, double *wide)

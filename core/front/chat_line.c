@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,19 +40,15 @@ chat_line_prompt(EditLine *edit)
 }
 
 /* One character of the terminal, as libedit wants it: 1, 0 at the end, -1 to give the line up.  The editor's own reader
- * loses a Ctrl-C that comes just before it waits; here SIGINT (blocked by chat_line_edit_read) is let in only while
- * ppoll waits. */
+ * loses a Ctrl-C that comes just before it waits, or that another thread receives. */
 static int
 chat_line_take(EditLine *edit, wchar_t *ret_character)
 {
     mbstate_t state = {0};
-    sigset_t waiting;
     (void)edit;
-    sigprocmask(SIG_SETMASK, NULL, &waiting);
-    sigdelset(&waiting, SIGINT);
     for (;;) {
-        struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
-        const int n_ready = ppoll(&input, 1, NULL, &waiting);
+        struct pollfd inputs[] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = interrupt_fd(), .events = POLLIN}};
+        const int n_ready = poll(inputs, 2, -1);
         if (interrupt_seen()) {
             return -1;
         }
@@ -122,12 +117,7 @@ chat_line_edit_read(struct chat_line *line, struct text *text, bool *ret_more,
     HistEvent event;
     int n = 0;
     errno = 0;
-    sigset_t interrupt, before;
-    sigemptyset(&interrupt);
-    sigaddset(&interrupt, SIGINT);
-    sigprocmask(SIG_BLOCK, &interrupt, &before);
     const char *typed = el_gets(line->edit, &n);
-    sigprocmask(SIG_SETMASK, &before, NULL);
     if (!typed || n <= 0) {
         if (interrupt_seen()) {
             el_reset(line->edit);

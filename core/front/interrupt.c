@@ -3,16 +3,24 @@
 
 #include "core/front/interrupt.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stddef.h>
+#include <unistd.h>
 
 static volatile sig_atomic_t interrupt_flag;
+static int interrupt_pipe[2] = {-1, -1}; /* holds a byte after each Ctrl-C: whoever waits for input can wait for both */
 
 static void
 interrupt_take(int number)
 {
+    const int before = errno;
     (void)number;
     interrupt_flag = 1;
+    const ssize_t n = write(interrupt_pipe[1], "", 1); /* full or missing: the flag still says it */
+    (void)n;
+    errno = before;
 }
 
 static void
@@ -31,6 +39,9 @@ interrupt_take_over(int number)
 void
 interrupt_install(void)
 {
+    if (pipe2(interrupt_pipe, O_CLOEXEC | O_NONBLOCK) != 0) {
+        interrupt_pipe[0] = interrupt_pipe[1] = -1;
+    }
     interrupt_take_over(SIGINT);
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigemptyset(&ignore.sa_mask);
@@ -43,8 +54,17 @@ interrupt_seen(void)
     return interrupt_flag != 0;
 }
 
+int
+interrupt_fd(void)
+{
+    return interrupt_pipe[0];
+}
+
 void
 interrupt_clear(void)
 {
+    char bytes[64];
     interrupt_flag = 0;
+    while (read(interrupt_pipe[0], bytes, sizeof bytes) > 0) {
+    }
 }

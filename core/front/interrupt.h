@@ -9,6 +9,8 @@
  * pipe is a write error with a line of its own. */
 void interrupt_install(void);
 bool interrupt_seen(void);
+/* Readable after an interrupt, until interrupt_clear; -1 (which poll passes over): none could be had. */
+int interrupt_fd(void);
 void interrupt_clear(void);
 
 #endif

@@ -35,13 +35,13 @@ struct route {
 
 /* ---- bf16 ---- */
 
-inline float
+static inline float
 bf16_to_f32(ushort bits)
 {
     return as_float((uint)bits << 16);
 }
 
-inline ushort
+static inline ushort
 bf16_from_f32(float value)
 {
     const uint bits = as_uint(value);
@@ -52,7 +52,7 @@ bf16_from_f32(float value)
 }
 
 /* value rounded to the nearest bf16 */
-inline float
+static inline float
 round_bf16(float value)
 {
     return bf16_to_f32(bf16_from_f32(value));
@@ -62,14 +62,14 @@ round_bf16(float value)
 
 #define E8M0_NAN 0xFFu
 
-inline float
+static inline float
 e8m0_to_f32(uint code)
 {
     return code == E8M0_NAN ? as_float(0x7FC00000u) : as_float(code ? code << 23 : 0x00400000u);
 }
 
 /* 2^(exponent of x times y, limited to -104 .. 96) * 2^shift, -22 <= shift <= 0; NaN if either code is. */
-inline float
+static inline float
 scale_product(uint x, uint y, int shift)
 {
     const int exponent = clamp((int)x + (int)y - 254, -104, 96);
@@ -80,7 +80,7 @@ scale_product(uint x, uint y, int shift)
 #define E4M3_RECIPROCAL 0x1.24924ap-9f
 #define E2M1_RECIPROCAL 0x1.555556p-3f
 
-inline uint
+static inline uint
 scale_code(float amax, float reciprocal)
 {
     const uint bits = as_uint(amax * reciprocal);
@@ -89,7 +89,7 @@ scale_code(float amax, float reciprocal)
 
 /* ---- e4m3 ---- */
 
-inline float
+static inline float
 e4m3_to_f32(uint code)
 {
     const uint sign = (code & 0x80u) << 24;
@@ -105,7 +105,7 @@ e4m3_to_f32(uint code)
 }
 
 /* Saturates at 448; NaN becomes 0x7F. */
-inline uint
+static inline uint
 e4m3_from_f32(float value)
 {
     const uint bits = as_uint(value);
@@ -126,14 +126,14 @@ e4m3_from_f32(float value)
 /* ---- e2m1 ---- */
 
 /* code: the low four bits, bit 3 the sign.  Twice the value, an integer. */
-inline int
+static inline int
 e2m1_to_int(uint code)
 {
     const int magnitude = (int)(0xC8643210u >> ((code & 7u) * 4u) & 0xFu);
     return (code & 8u) ? -magnitude : magnitude;
 }
 
-inline float
+static inline float
 e2m1_to_f32(uint code)
 {
     const float magnitude = 0.5f * (float)(0xC8643210u >> ((code & 7u) * 4u) & 0xFu);
@@ -141,7 +141,7 @@ e2m1_to_f32(uint code)
 }
 
 /* Saturates at 6.  Keeps the sign of zero. */
-inline uint
+static inline uint
 e2m1_from_f32(float value)
 {
     const float x = fabs(value);
@@ -152,7 +152,7 @@ e2m1_from_f32(float value)
 
 /* ---- e^x, sigma, SwiGLU: hearth/numerics.h ---- */
 
-inline float
+static inline float
 exact_exp(float x)
 {
     const float held = x < -87.0f ? -87.0f : (x > 87.0f ? 87.0f : x);
@@ -170,17 +170,270 @@ exact_exp(float x)
     return p * as_float(exponent << 23);
 }
 
-inline float
+static inline float
 exact_sigmoid(float x)
 {
     return 1.0f / (1.0f + exact_exp(-x));
 }
 
 /* The expert's gated activation without the routing weight. */
-inline float
+static inline float
 exact_swiglu(float gate, float up, float limit)
 {
     const float g = gate > limit ? limit : gate;
     const float u = up < -limit ? -limit : (up > limit ? limit : up);
     return g * exact_sigmoid(g) * u;
+}
+
+/* ---- what the items of a one-dimensional work-group do together; its size is a power of two ---- */
+
+/* The sum of all items' values, in an order that the group's size alone fixes.  parts: [group size] */
+static inline float
+group_sum(float value, local float *parts)
+{
+    const uint item = (uint)get_local_id(0);
+    parts[item] = value;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (uint reach = (uint)get_local_size(0) / 2; reach > 0; reach /= 2) {
+        if (item < reach) {
+            parts[item] += parts[item + reach];
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    const float sum = parts[0];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return sum;
+}
+
+/* row = rmsnorm(row) * norm, in place.  row: [n]; parts: [group size] */
+static inline void
+group_normalise(local float *row, const global float *norm, uint n, float eps, uint native, local float *parts)
+{
+    float squares = 0.0f;
+    for (uint i = (uint)get_local_id(0); i < n; i += (uint)get_local_size(0)) {
+        squares = fma(row[i], row[i], squares);
+    }
+    const float factor = 1.0f / sqrt(group_sum(squares, parts) / (float)n + eps);
+    for (uint i = (uint)get_local_id(0); i < n; i += (uint)get_local_size(0)) {
+        const float value = row[i] * factor * norm[i];
+        row[i] = native ? round_bf16(value) : value;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+}
+
+/* The largest magnitude of each block, as bits: of these, an infinity and a NaN are above all numbers.
+ * row: [n]; maxima: [ceil(n / block)] */
+static inline void
+group_maxima(const local float *row, uint n, uint block, float least, local uint *maxima)
+{
+    for (uint i = (uint)get_local_id(0); i * block < n; i += (uint)get_local_size(0)) {
+        maxima[i] = as_uint(least);
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (uint i = (uint)get_local_id(0); i < n; i += (uint)get_local_size(0)) {
+        atomic_max(&maxima[i / block], as_uint(fabs(row[i])));
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+}
+
+/* row = H row * width^-1/2, rounded to bf16: log2(width) rounds of sums and differences.  width: a power of two */
+static inline void
+group_hadamard(local float *row, uint width, float factor)
+{
+    for (uint reach = 1; reach < width; reach *= 2) {
+        for (uint i = (uint)get_local_id(0); i < width / 2; i += (uint)get_local_size(0)) {
+            const uint at = (i & ~(reach - 1)) * 2 + (i & (reach - 1));
+            const float a = row[at];
+            const float b = row[at + reach];
+            row[at] = a + b;
+            row[at + reach] = a - b;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    for (uint i = (uint)get_local_id(0); i < width; i += (uint)get_local_size(0)) {
+        row[i] = round_bf16(row[i] * factor);
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+}
+
+/* ---- rotation ---- */
+
+/* a + b; ret_low: what the sum lost */
+static inline float
+two_sum(float a, float b, float *ret_low)
+{
+    const float sum = a + b;
+    const float part = sum - a;
+    *ret_low = (a - (sum - part)) + (b - part);
+    return sum;
+}
+
+/* Cosine and sine of an angle in radians, within one unit in the last place up to a million.
+ *
+ * Quarter turns are taken away in three parts of pi / 2, every product and difference with what its rounding lost; then
+ * Taylor's series, whose first missing terms are below 2^-29.  Beyond 2^22 the device's own functions answer. */
+static inline float2
+turn_of(float angle)
+{
+    if (!(fabs(angle) < 0x1p22f)) {
+        return (float2)(cos(angle), sin(angle));
+    }
+    const float n = rint(angle * 0x1.45f306p-1f);
+    const float first = n * 0x1.921fb6p+0f;
+    const float first_low = fma(n, 0x1.921fb6p+0f, -first);
+    const float second = n * -0x1.777a5cp-25f;
+    const float second_low = fma(n, -0x1.777a5cp-25f, -second) + n * -0x1.ee59dap-50f;
+    float a_low, b_low;
+    const float a = two_sum(angle - first, -first_low, &a_low); /* angle - first is exact: they are close */
+    const float b = two_sum(a, -second, &b_low);
+    const float low = b_low + (a_low - second_low);
+    const float r = b + low;
+    const float r_low = (b - r) + low;
+    const float square = r * r;
+    const float square_low = fma(r, r, -square);
+    const float s3 = fma(square, fma(square, fma(square, 0x1.71de3ap-19f, -0x1.a01a02p-13f), 0x1.111112p-7f),
+                         -0x1.555556p-3f);
+    const float c4 = fma(square, fma(square, fma(square, -0x1.27e4fcp-22f, 0x1.a01a02p-16f), -0x1.6c16c2p-10f),
+                         0x1.555556p-5f);
+    const float sine = r + fma(square * r, s3, r_low);
+    const float most = 1.0f - 0.5f * square;
+    const float rest = fma(square * square, c4, -fma(r, r_low, 0.5f * square_low));
+    const float cosine = most + (((1.0f - most) - 0.5f * square) + rest);
+    const int quarter = (int)n & 3;
+    const float x = quarter & 1 ? sine : cosine;
+    const float y = quarter & 1 ? cosine : sine;
+    return (float2)(quarter == 1 || quarter == 2 ? -x : x, quarter >= 2 ? -y : y);
+}
+
+/* A pair of rotary elements turned by (float)position * inv_freq; direction 1, or -1 to turn back. */
+static inline float2
+rotate_pair(float2 pair, ulong position, float inv_freq, int direction, uint native)
+{
+    const float2 turn = turn_of(convert_float_rte(position) * inv_freq);
+    const float sine = direction < 0 ? -turn.y : turn.y;
+    const float x = fma(pair.x, turn.x, -(pair.y * sine));
+    const float y = fma(pair.x, sine, pair.y * turn.x);
+    return native ? (float2)(round_bf16(x), round_bf16(y)) : (float2)(x, y);
+}
+
+/* The last rope_dim of n elements turned, in place.  row: [n] */
+static inline void
+group_rotate(local float *row, uint n, uint rope_dim, const global float *inv_freq, ulong position, uint native)
+{
+    local float *tail = row + (n - rope_dim);
+    for (uint i = (uint)get_local_id(0); i < rope_dim / 2; i += (uint)get_local_size(0)) {
+        const float2 pair = (float2)(tail[2 * i], tail[2 * i + 1]);
+        const float2 turned = rotate_pair(pair, position, inv_freq[i], 1, native);
+        tail[2 * i] = turned.x;
+        tail[2 * i + 1] = turned.y;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+}
+
+/* ---- stored rows: hearth/command.h, enum hearth_kv_format ---- */
+
+#define KV_F32 0
+#define KV_PACKED 1
+#define KV_BLOCK 64u
+#define INDEX_BLOCK 32u
+/* The least magnitude that a block's scale is made for: docs/numerics.md, act_quant and fp4_quant. */
+#define KV_LEAST 1e-4f
+#define INDEX_LEAST 0x1.8p-124f
+
+/* The scale code of a block whose largest magnitude has these bits. */
+static inline uint
+block_code(uint maximum, float reciprocal)
+{
+    return maximum >= 0x7F800000u ? E8M0_NAN : scale_code(as_float(maximum), reciprocal);
+}
+
+/* value / the scale of code, exactly; 0 in a block that is NaN */
+static inline float
+unscale(float value, uint code)
+{
+    return code == E8M0_NAN ? 0.0f : value * e8m0_to_f32(254u - code);
+}
+
+/* Byte i of a packed KV row. */
+static inline uint
+kv_byte(const local float *row, const local uint *maxima, uint i, uint head_dim, uint rope_dim)
+{
+    const uint nope = head_dim - rope_dim;
+    const uint scales = nope + 2 * rope_dim;
+    if (i < nope) {
+        return e4m3_from_f32(unscale(row[i], block_code(maxima[i / KV_BLOCK], E4M3_RECIPROCAL)));
+    }
+    if (i < scales) {
+        const uint bits = bf16_from_f32(row[nope + (i - nope) / 2]);
+        return ((i - nope) & 1) ? bits >> 8 : bits & 0xFFu;
+    }
+    return (i - scales) * KV_BLOCK < nope ? block_code(maxima[i - scales], E4M3_RECIPROCAL) : 0u;
+}
+
+/* Stores a KV row, quantised in native numerics.  row: [head_dim]; maxima: [ceil((head_dim - rope_dim) / 64)] */
+static inline void
+group_store_kv(const local float *row, global uchar *bytes, uint format, uint native, uint head_dim, uint rope_dim,
+               uint row_bytes, local uint *maxima)
+{
+    const uint nope = head_dim - rope_dim;
+    global uint *words = (global uint *)bytes;
+    group_maxima(row, nope, KV_BLOCK, KV_LEAST, maxima);
+    for (uint i = (uint)get_local_id(0); i < row_bytes / 4; i += (uint)get_local_size(0)) {
+        if (format == KV_PACKED) {
+            uint word = 0;
+            for (uint k = 0; k < 4; k++) {
+                word |= kv_byte(row, maxima, 4 * i + k, head_dim, rope_dim) << 8 * k;
+            }
+            words[i] = word;
+        } else if (native && i < nope) {
+            const uint code = block_code(maxima[i / KV_BLOCK], E4M3_RECIPROCAL);
+            words[i] = as_uint(e4m3_to_f32(e4m3_from_f32(unscale(row[i], code))) * e8m0_to_f32(code));
+        } else {
+            words[i] = as_uint(row[i]);
+        }
+    }
+}
+
+/* row[i] rounded to e2m1 with its block's scale. */
+static inline float
+index_value(const local float *row, const local uint *maxima, uint i)
+{
+    const uint code = block_code(maxima[i / INDEX_BLOCK], E2M1_RECIPROCAL);
+    return e2m1_to_f32(e2m1_from_f32(unscale(row[i], code))) * e8m0_to_f32(code);
+}
+
+/* Byte i of a packed indexer key. */
+static inline uint
+index_byte(const local float *row, const local uint *maxima, uint i, uint width)
+{
+    const uint scales = (width + 1) / 2;
+    uint byte = 0;
+    if (i >= scales) {
+        return (i - scales) * INDEX_BLOCK < width ? block_code(maxima[i - scales], E2M1_RECIPROCAL) : 0u;
+    }
+    for (uint k = 2 * i; k < width && k < 2 * i + 2; k++) {
+        const uint code = block_code(maxima[k / INDEX_BLOCK], E2M1_RECIPROCAL);
+        byte |= e2m1_from_f32(unscale(row[k], code)) << 4 * (k & 1);
+    }
+    return byte;
+}
+
+/* Stores an indexer key, quantised in native numerics.  row: [width]; maxima: [ceil(width / 32)] */
+static inline void
+group_store_index(const local float *row, global uchar *bytes, uint format, uint native, uint width, uint row_bytes,
+                  local uint *maxima)
+{
+    global uint *words = (global uint *)bytes;
+    group_maxima(row, width, INDEX_BLOCK, INDEX_LEAST, maxima);
+    for (uint i = (uint)get_local_id(0); i < row_bytes / 4; i += (uint)get_local_size(0)) {
+        if (format == KV_PACKED) {
+            uint word = 0;
+            for (uint k = 0; k < 4; k++) {
+                word |= index_byte(row, maxima, 4 * i + k, width) << 8 * k;
+            }
+            words[i] = word;
+        } else {
+            words[i] = as_uint(native ? index_value(row, maxima, i) : row[i]);
+        }
+    }
 }

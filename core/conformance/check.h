@@ -7,6 +7,7 @@
 #ifndef CORE_CONFORMANCE_CHECK_H
 #define CORE_CONFORMANCE_CHECK_H
 
+#include <setjmp.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -54,12 +55,13 @@ struct check_trial {
     size_t n_tensors;
     struct check_weight weights[CHECK_MAX_WEIGHTS];
     size_t n_weights;
-    double n_products; /* multiplications, for --bench */
+    double n_products; /* multiplications; 0: not counted */
     /* A last look at an output as a whole, where tolerance by element says too little.  Returns NULL or what is wrong.
      */
     const char *(*verify)(const struct check_trial *trial, unsigned char *const *outputs);
     const void *verify_context;
     struct check_memory *memory;
+    jmp_buf *no_memory; /* where check_alloc goes when there is none */
 };
 
 struct check {
@@ -73,8 +75,10 @@ struct check {
 #include <hearth/ops.def>
 #undef HEARTH_OP
 
-/* Zeroed memory that lives as long as the trial; never NULL. */
+/* Zeroed memory that lives as long as the trial.  check_alloc never returns NULL (it leaves by trial->no_memory, so that
+ * formulas need not be cut up by failure); check_try_alloc may, and is for whoever holds something to give back. */
 void *check_alloc(struct check_trial *trial, uint64_t n, uint64_t size);
+void *check_try_alloc(struct check_trial *trial, uint64_t n, uint64_t size);
 void check_trial_done(struct check_trial *trial);
 
 /* Random numbers of the trial. */

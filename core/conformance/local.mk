@@ -18,8 +18,11 @@ core_conformance_libconformance_la_SOURCES = \
 	core/conformance/check_rmsnorm.c \
 	core/conformance/check_router.c \
 	core/conformance/check_shared_ffn.c \
+	core/conformance/conformance.c core/conformance/conformance.h \
 	core/conformance/ffn.c core/conformance/ffn.h \
+	core/conformance/judge.c core/conformance/judge.h \
 	core/conformance/mixes.c core/conformance/mixes.h \
 	core/conformance/rig.c core/conformance/rig.h \
 	core/conformance/rows.c \
+	core/conformance/speed.c core/conformance/speed.h core/conformance/speed_work.c \
 	core/conformance/trial.c

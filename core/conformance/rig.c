@@ -1,9 +1,12 @@
 /* rig.c - runs a trial's command on a plugin.  See rig.h. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include <hearth/engine.h>
+
+#include "core/base/error.h"
+#include "core/base/log.h"
 #include "core/conformance/rig.h"
 
 /* On both sides of a tensor; a multiple of any alignment a device may ask for. */
@@ -17,45 +20,57 @@ give_option(void *context, const char *key)
 {
     const struct rig *rig = context;
     const size_t length = strlen(key);
-    for (const char *const *option = rig->options; *option != NULL; option++) {
+    for (const char *const *option = rig->options.list; option != NULL && *option != NULL; option++) {
         if (strncmp(*option, key, length) == 0 && (*option)[length] == '=') {
             return *option + length + 1;
         }
     }
-    return NULL;
+    return rig->options.other == NULL ? NULL : rig->options.other(rig->options.context, key);
 }
 
 static void
 take_log(void *context, int level, const char *text)
 {
-    (void)context;
-    printf("# log %d: %s\n", level, text);
+    const struct rig *rig = context;
+    log_line(level, "%s: %s", rig->plugin->name, text);
 }
 
-bool
-rig_open(struct rig *rig, const struct hearth_plugin *plugin, const char *const *options, uint32_t index)
+static int
+plugin_failed(const struct rig *rig, int status, const char *call, const struct hearth_error *said,
+              struct hearth_error *err)
 {
-    struct hearth_error err = {0};
-    uint32_t n_devices = 0;
-    memset(rig, 0, sizeof *rig);
-    rig->plugin = plugin;
-    rig->options = options;
+    return error_set(err, status, "plugin %s: %s: %.380s", rig->plugin->name, call,
+                     said->text[0] != '\0' ? said->text : hearth_status_name(status));
+}
+
+int
+rig_open(struct rig *rig, const struct hearth_plugin *plugin, const struct rig_options *options, uint32_t index,
+         struct hearth_error *err)
+{
+    struct hearth_error said = {0};
+    *rig = (struct rig){.plugin = plugin, .options = *options};
     rig->host =
         (struct hearth_host){.struct_size = sizeof rig->host, .context = rig, .log = take_log, .option = give_option};
-    if (plugin->start(&rig->host, &n_devices, &err) < 0) {
-        snprintf(rig->why, sizeof rig->why, "start: %s", err.text);
-        return false;
+    int status = plugin->start(&rig->host, &rig->n_devices, &said);
+    if (status < 0) {
+        return plugin_failed(rig, status, "start", &said, err);
     }
     rig->info.struct_size = sizeof rig->info;
-    if (index >= n_devices) {
-        snprintf(rig->why, sizeof rig->why, "device %u wanted, the plugin found %u", index, n_devices);
-    } else if (plugin->describe(index, &rig->info, &err) < 0 || plugin->open(index, &rig->device, &err) < 0) {
-        snprintf(rig->why, sizeof rig->why, "device %u: %s", index, err.text);
-    } else {
-        return true;
+    if (index >= rig->n_devices) {
+        status = error_set(err, HEARTH_EUSAGE, "plugin %s: device %u wanted, %u device(s) found", plugin->name, index,
+                           rig->n_devices);
+        goto fail_device;
     }
+    status = plugin->describe(index, &rig->info, &said);
+    status = status < 0 ? status : plugin->open(index, &rig->device, &said);
+    if (status < 0) {
+        status = plugin_failed(rig, status, "device", &said, err);
+        goto fail_device;
+    }
+    return HEARTH_OK;
+fail_device:
     plugin->stop();
-    return false;
+    return status;
 }
 
 void
@@ -71,29 +86,39 @@ rig_supports(const struct rig *rig, uint32_t op, uint32_t numerics)
     return rig->plugin->supports(rig->device, op, numerics);
 }
 
-static double
-now(void)
+double
+rig_seconds(void)
 {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-/* The trial's tensors and weights on the device.  Zeroed members are not there. */
-struct placed {
-    struct hearth_buffer *buffers[CHECK_MAX_TENSORS];
-    struct hearth_weight *weights[CHECK_MAX_WEIGHTS];
-};
+/* Memory of the trial, or NULL and why. */
+static unsigned char *
+take_memory(struct rig *rig, struct check_trial *trial, uint64_t size)
+{
+    unsigned char *bytes = check_try_alloc(trial, size, 1);
+    if (bytes == NULL) {
+        snprintf(rig->why, sizeof rig->why, "%llu bytes of memory wanted, none found", (unsigned long long)size);
+    }
+    return bytes;
+}
 
-static bool
-place(struct rig *rig, struct check_trial *trial, struct placed *placed)
+bool
+rig_place(struct rig *rig, struct check_trial *trial, struct rig_placed *placed)
 {
     const struct hearth_plugin *plugin = rig->plugin;
     struct hearth_error err = {0};
+    *placed = (struct rig_placed){{NULL}, {NULL}};
+    rig->refused = false;
     for (size_t i = 0; i < trial->n_tensors; i++) {
         struct check_tensor *tensor = &trial->tensors[i];
         const uint64_t size = tensor->size_bytes + 2 * CANARY_BYTES;
-        unsigned char *bytes = check_alloc(trial, size, 1);
+        unsigned char *bytes = take_memory(rig, trial, size);
+        if (bytes == NULL) {
+            return false;
+        }
         memset(bytes, POISON, size);
         if (tensor->role & CHECK_IN) {
             memcpy(bytes + CANARY_BYTES, tensor->initial, tensor->size_bytes);
@@ -108,8 +133,10 @@ place(struct rig *rig, struct check_trial *trial, struct placed *placed)
     }
     for (size_t i = 0; i < trial->n_weights; i++) {
         struct check_weight *weight = &trial->weights[i];
-        if (plugin->weight_create(rig->device, weight->role, weight->matrices, weight->n_matrices, &placed->weights[i],
-                                  &err) < 0) {
+        const int status = plugin->weight_create(rig->device, weight->role, weight->matrices, weight->n_matrices,
+                                                 &placed->weights[i], &err);
+        if (status < 0) {
+            rig->refused = status == HEARTH_EUNSUPPORTED;
             snprintf(rig->why, sizeof rig->why, "weight %zu: %s", i, err.text);
             return false;
         }
@@ -118,8 +145,8 @@ place(struct rig *rig, struct check_trial *trial, struct placed *placed)
     return true;
 }
 
-static void
-unplace(struct rig *rig, const struct check_trial *trial, struct placed *placed)
+void
+rig_unplace(struct rig *rig, const struct check_trial *trial, struct rig_placed *placed)
 {
     for (size_t i = 0; i < trial->n_tensors; i++) {
         rig->plugin->buffer_free(rig->device, placed->buffers[i]);
@@ -129,12 +156,12 @@ unplace(struct rig *rig, const struct check_trial *trial, struct placed *placed)
     }
 }
 
-static bool
-submit(struct rig *rig, const struct hearth_command *command)
+bool
+rig_submit(struct rig *rig, const struct hearth_command *commands, size_t n_commands)
 {
     struct hearth_event *event = NULL;
     struct hearth_error err = {0};
-    int status = rig->plugin->submit(rig->device, command, 1, NULL, 0, &event, &err);
+    int status = rig->plugin->submit(rig->device, commands, n_commands, NULL, 0, &event, &err);
     if (status == 0) {
         status = rig->plugin->event_wait(rig->device, event, UINT64_MAX, &err);
         rig->plugin->event_free(rig->device, event);
@@ -153,11 +180,11 @@ submit_cut(struct rig *rig, struct check_trial *trial, uint32_t n_at_once)
     const uint32_t n = trial->n == NULL ? 0 : *trial->n;
     bool done = true;
     if (trial->n == NULL || n_at_once >= n) {
-        return submit(rig, &trial->command);
+        return rig_submit(rig, &trial->command, 1);
     }
     for (uint32_t first = 0; first < n && done; first += n_at_once) {
         *trial->n = n - first < n_at_once ? n - first : n_at_once;
-        done = submit(rig, &trial->command);
+        done = rig_submit(rig, &trial->command, 1);
         for (size_t i = 0; i < trial->n_tensors; i++) {
             trial->tensors[i].view->offset += *trial->n * trial->tensors[i].token_bytes;
         }
@@ -170,13 +197,16 @@ submit_cut(struct rig *rig, struct check_trial *trial, uint32_t n_at_once)
 }
 
 static bool
-read_back(struct rig *rig, struct check_trial *trial, const struct placed *placed, unsigned char **outputs)
+read_back(struct rig *rig, struct check_trial *trial, const struct rig_placed *placed, unsigned char **outputs)
 {
     struct hearth_error err = {0};
     for (size_t i = 0; i < trial->n_tensors; i++) {
         const struct check_tensor *tensor = &trial->tensors[i];
         const uint64_t size = tensor->size_bytes + 2 * CANARY_BYTES;
-        unsigned char *bytes = check_alloc(trial, size, 1);
+        unsigned char *bytes = take_memory(rig, trial, size);
+        if (bytes == NULL) {
+            return false;
+        }
         if (rig->plugin->buffer_read(rig->device, bytes, (struct hearth_view){placed->buffers[i], 0}, size, NULL,
                                      &err) < 0) {
             snprintf(rig->why, sizeof rig->why, "%s: %s", tensor->name, err.text);
@@ -201,13 +231,13 @@ read_back(struct rig *rig, struct check_trial *trial, const struct placed *place
 bool
 rig_run(struct rig *rig, struct check_trial *trial, uint32_t n_at_once, unsigned char **outputs, double *ret_seconds)
 {
-    struct placed placed = {{NULL}, {NULL}};
-    bool done = place(rig, trial, &placed);
-    const double start = now();
+    struct rig_placed placed;
+    bool done = rig_place(rig, trial, &placed);
+    const double start = rig_seconds();
     done = done && submit_cut(rig, trial, n_at_once);
-    const double seconds = now() - start;
+    const double seconds = rig_seconds() - start;
     done = done && read_back(rig, trial, &placed, outputs);
-    unplace(rig, trial, &placed);
+    rig_unplace(rig, trial, &placed);
     if (done) {
         *ret_seconds = seconds;
     }

@@ -5,18 +5,28 @@
 
 #include "core/conformance/check.h"
 
+/* What the plugin is told when it asks for an option. */
+struct rig_options {
+    const char *const *list;                              /* "key=value", then NULL; NULL: none */
+    const char *(*other)(void *context, const char *key); /* asked for the rest; may be NULL */
+    void *context;
+};
+
 struct rig {
     const struct hearth_plugin *plugin;
     struct hearth_device *device;
     struct hearth_device_info info;
-    const char *const *options; /* "key=value", then NULL */
+    uint32_t n_devices;
+    struct rig_options options;
     struct hearth_host host;
+    bool refused;                            /* the last run ended because weight_create answered EUNSUPPORTED */
     char why[HEARTH_ERROR_TEXT_BYTES + 160]; /* what went wrong last */
 };
 
-/* Starts the plugin with its options (which the rig keeps reading) and opens its device `index`.  False: why says what
- * failed. */
-bool rig_open(struct rig *rig, const struct hearth_plugin *plugin, const char *const *options, uint32_t index);
+/* Starts the plugin with its options (which the rig keeps reading; it stays where it is until rig_close) and opens its
+ * device `index`.  Errors: EUSAGE (no such device), those of the plugin. */
+int rig_open(struct rig *rig, const struct hearth_plugin *plugin, const struct rig_options *options, uint32_t index,
+             struct hearth_error *err);
 void rig_close(struct rig *rig);
 bool rig_supports(const struct rig *rig, uint32_t op, uint32_t numerics);
 
@@ -24,5 +34,19 @@ bool rig_supports(const struct rig *rig, uint32_t op, uint32_t numerics);
  * filled for tensors that are written.  ret_seconds: of the submissions.  False: why says what failed. */
 bool rig_run(struct rig *rig, struct check_trial *trial, uint32_t n_at_once, unsigned char **outputs,
              double *ret_seconds);
+
+/* The trial's tensors and weights on the device; members that are NULL are not there.  rig_place sets the views and
+ * slots of the trial's command; rig_unplace follows it, whatever it returned. */
+struct rig_placed {
+    struct hearth_buffer *buffers[CHECK_MAX_TENSORS];
+    struct hearth_weight *weights[CHECK_MAX_WEIGHTS];
+};
+
+bool rig_place(struct rig *rig, struct check_trial *trial, struct rig_placed *placed);
+void rig_unplace(struct rig *rig, const struct check_trial *trial, struct rig_placed *placed);
+/* Submits the commands and waits for the last. */
+bool rig_submit(struct rig *rig, const struct hearth_command *commands, size_t n_commands);
+/* Seconds of a clock that only goes forward. */
+double rig_seconds(void);
 
 #endif

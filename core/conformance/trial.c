@@ -1,9 +1,9 @@
 /* trial.c - making trials: memory, random contents, and the formulas that several checks share. */
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/base/bytes.h"
 #include "core/conformance/check.h"
 
 struct check_memory {
@@ -12,16 +12,29 @@ struct check_memory {
 };
 
 void *
-check_alloc(struct check_trial *trial, uint64_t n, uint64_t size)
+check_try_alloc(struct check_trial *trial, uint64_t n, uint64_t size)
 {
-    struct check_memory *memory = calloc(1, sizeof *memory + (size_t)(n * size));
+    uint64_t payload;
+    struct check_memory *memory = NULL;
+    if (mul_size(n, size, &payload) && add_size(payload, sizeof *memory, &payload)) {
+        memory = calloc(1, (size_t)payload);
+    }
     if (memory == NULL) {
-        fprintf(stderr, "check-kernels: no memory\n");
-        exit(70);
+        return NULL;
     }
     memory->next = trial->memory;
     trial->memory = memory;
     return memory->bytes;
+}
+
+void *
+check_alloc(struct check_trial *trial, uint64_t n, uint64_t size)
+{
+    void *memory = check_try_alloc(trial, n, size);
+    if (memory == NULL) {
+        longjmp(*trial->no_memory, 1);
+    }
+    return memory;
 }
 
 void
@@ -99,12 +112,6 @@ check_output(struct check_trial *trial, const char *name, struct hearth_view *vi
     tensor->expected = check_alloc(trial, tensor->n_values, sizeof(double));
     tensor->slack = check_alloc(trial, tensor->n_values, sizeof(double));
     return tensor;
-}
-
-static uint64_t
-ceil_div(uint64_t value, uint64_t divisor)
-{
-    return (value + divisor - 1) / divisor;
 }
 
 /* Codes over the whole range but NaN, and scales that bring them to the magnitude. */

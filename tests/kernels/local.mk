@@ -4,7 +4,8 @@ check_PROGRAMS += tests/kernels/check-kernels
 TESTS += tests/kernels/check-kernels
 endif
 tests_kernels_check_kernels_SOURCES = tests/kernels/check_kernels.c
-tests_kernels_check_kernels_LDADD = core/conformance/libconformance.la backends/ref/libref.la backends/host/libhost.la
+tests_kernels_check_kernels_LDADD = core/conformance/libconformance.la core/plugin/libplugin.la core/config/libconfig.la \
+	core/base/libbase.la $(STATIC_PLUGIN_LIBS) backends/ref/libref.la backends/host/libhost.la
 
 # The x86-64 backend, tier by tier.
 EXTRA_DIST += tests/kernels/cpu-tiers

@@ -21,6 +21,18 @@ hearth_cpu_la_SOURCES =
 hearth_cpu_la_LIBADD = backends/cpu/libcpu.la backends/host/libhost.la
 hearth_cpu_la_LDFLAGS = $(PLUGIN_LDFLAGS) -export-symbols-regex '^hearth_plugin_'
 
+# A driver leaves threads of its own behind: what has been loaded stays (nodelete).
+if BUILD_OPENCL
+if STATIC_PLUGINS
+STATIC_PLUGIN_LIBS += backends/opencl/libopencl.la
+else
+plugin_LTLIBRARIES += hearth-opencl.la
+endif
+endif
+hearth_opencl_la_SOURCES =
+hearth_opencl_la_LIBADD = backends/opencl/libopencl.la
+hearth_opencl_la_LDFLAGS = $(PLUGIN_LDFLAGS) -Wl,-z,nodelete -export-symbols-regex '^hearth_plugin_'
+
 # Behind the backends that use it: the linker takes from an archive what those before it lack.
 if STATIC_PLUGINS
 STATIC_PLUGIN_LIBS += backends/host/libhost.la

@@ -36,6 +36,7 @@
 
 struct ocl_program;
 struct ocl_upload;
+struct ocl_staging;
 struct ocl_trace;
 struct ocl_fault;
 
@@ -85,8 +86,8 @@ struct hearth_weight {
     uint32_t n_matrices;
     struct ocl_matrix matrices[OCL_MAX_MATRICES];
     struct ocl_part *parts; /* of all matrices */
-    uint32_t *slabs;        /* [n_parts of all matrices], index into the device's slabs: where each part lies */
-    uint32_t n_parts;
+    uint32_t *slabs;        /* [n_slabs], index into the device's slabs: one for each part, or one for an expert */
+    uint32_t n_slabs;
     uint64_t id;            /* never given again while the device is open: a key for what is derived of weights */
 };
 
@@ -108,7 +109,7 @@ struct ocl_caps {
 
 struct ocl_kernel {
     cl_kernel handle;
-    const char *name;
+    char *name;
     cl_uint n_args; /* that the kernel has */
     cl_uint next;   /* the argument that ocl_arg_* sets next */
     size_t max_group; /* work items that the kernel can have in one group on this device */
@@ -116,27 +117,30 @@ struct ocl_kernel {
 
 #define OCL_MAX_SLABS 4096u
 #define OCL_SCRATCH_ALIGN 256u
+#define OCL_MAX_OUTGROWN 48u /* doublings of a size that fits 64 bits */
 
 struct hearth_device {
     cl_platform_id platform;
     cl_device_id id;
     cl_context context;
-    cl_command_queue queue;
+    cl_command_queue queue;      /* in order: all work and all copies of buffers */
+    cl_command_queue copy_queue; /* uploads of weights, beside the work */
+    cl_event copied;             /* the last of them, which the next work waits for; NULL: none */
     struct ocl_caps caps;
     char name[HEARTH_DEVICE_NAME_BYTES];
     char build_options[512]; /* of every kernel: the numeric contract and the macros above */
     uint64_t build_key;      /* device, driver and build options */
     struct ocl_program *programs;
-    cl_mem scratch;          /* of the command that runs; a larger one takes its place */
-    uint64_t scratch_bytes, scratch_used, scratch_wanted;
+    cl_mem scratch;          /* of the command that runs; one of twice the size takes its place */
+    uint64_t scratch_bytes, scratch_used;
+    cl_mem outgrown[OCL_MAX_OUTGROWN]; /* until the command ends */
+    uint32_t n_outgrown;
     struct ocl_upload *uploads; /* host memory that the queue still reads */
     pthread_mutex_t lock;    /* slabs, staging */
     struct ocl_slab *slabs;  /* [OCL_MAX_SLABS] */
     uint32_t n_slabs;
     uint64_t slabs_bytes, last_id;
-    cl_mem staging[2];       /* pinned host memory for copies, used by turns */
-    unsigned char *staged[2];
-    cl_event staging_events[2];
+    struct ocl_staging *staging; /* pinned host memory for copies */
     struct ocl_fault *fault;
     struct ocl_trace *trace;
     bool is_lost;
@@ -238,8 +242,5 @@ bool ocl_layout_write(struct ocl_layout layout, const struct hearth_matrix *matr
 #define HEARTH_OP(NAME, name) void ocl_##name(struct ocl_call *call, const struct hearth_op_##name *op);
 #include <hearth/ops.def>
 #undef HEARTH_OP
-
-/* Whether the device can do an operation that done.def lists. */
-bool ocl_can(const struct hearth_device *device, uint32_t op, uint32_t numerics);
 
 #endif

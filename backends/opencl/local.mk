@@ -1,0 +1,30 @@
+# The OpenCL backend.  plugins/opencl.c, its socket, is compiled into it so that STATIC_PLUGINS can link both.  Operations are op_*.c,
+# their kernels those of kernels-cl.
+if BUILD_OPENCL
+noinst_LTLIBRARIES += backends/opencl/libopencl.la
+endif
+backends_opencl_libopencl_la_SOURCES = \
+	backends/opencl/buffer.c \
+	backends/opencl/cache.c \
+	backends/opencl/call.c \
+	backends/opencl/device.c \
+	backends/opencl/done.def \
+	backends/opencl/error.c \
+	backends/opencl/event.c \
+	backends/opencl/fault.c \
+	backends/opencl/internal.h \
+	backends/opencl/launch.c \
+	backends/opencl/memory.c \
+	backends/opencl/opencl.h \
+	backends/opencl/pack.c \
+	backends/opencl/platform.c \
+	backends/opencl/program.c \
+	backends/opencl/settings.c \
+	backends/opencl/staging.c \
+	backends/opencl/submit.c \
+	backends/opencl/trace.c \
+	backends/opencl/weight.c \
+	plugins/opencl.c
+nodist_backends_opencl_libopencl_la_SOURCES = kernels-cl/embedded.c
+backends_opencl_libopencl_la_CFLAGS = $(AM_CFLAGS) $(OPENCL_CFLAGS)
+backends_opencl_libopencl_la_LIBADD = $(OPENCL_LIBS)

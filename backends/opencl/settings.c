@@ -1,0 +1,82 @@
+/* settings.c - the plugin's options.
+ *
+ * `cache`: folder of compiled programs, `no` for none.  `max_alloc`: bytes the device is to allocate at once, where that is
+ * less than it can.  `timeout`: seconds after which a copy that waits for earlier work gives up.  `trace`: file for a
+ * Chrome/Perfetto trace.  `fault`: what shall go wrong, for tests (fault.c). */
+#include <config.h>
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/opencl/internal.h"
+
+#define MIN_ALLOC_BYTES 65536u
+#define NS_PER_S 1000000000u
+
+struct ocl_settings ocl_settings;
+
+void
+ocl_log(int level, const char *format, ...)
+{
+    const struct hearth_host *host = ocl_settings.host;
+    char text[512];
+    va_list arguments;
+    if (host == NULL || host->log == NULL) {
+        return;
+    }
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    host->log(host->context, level, text);
+}
+
+static const char *
+option(const char *key)
+{
+    const struct hearth_host *host = ocl_settings.host;
+    const char *text = host->option == NULL ? NULL : host->option(host->context, key);
+    return text != NULL && text[0] != '\0' ? text : NULL;
+}
+
+/* A whole number of at least min; untouched if the option is absent. */
+static int
+read_number(const char *key, uint64_t min, uint64_t *ret_value, struct hearth_error *err)
+{
+    const char *text = option(key);
+    char *end = NULL;
+    if (text == NULL) {
+        return 0;
+    }
+    errno = 0;
+    const unsigned long long value = strtoull(text, &end, 10);
+    if (errno != 0 || text[0] < '0' || text[0] > '9' || *end != '\0' || value < min) {
+        return ocl_error(err, HEARTH_ECONFIG, 0, "option %s: a number from %llu wanted, \"%s\" found", key,
+                         (unsigned long long)min, text);
+    }
+    *ret_value = value;
+    return 0;
+}
+
+int
+ocl_settings_read(const struct hearth_host *host, struct hearth_error *err)
+{
+    uint64_t timeout_s = 0;
+    ocl_settings = (struct ocl_settings){.host = host, .timeout_ns = UINT64_MAX};
+    ocl_settings.cache = option("cache");
+    ocl_settings.trace = option("trace");
+    ocl_settings.fault = option("fault");
+    if (ocl_settings.cache != NULL && strcmp(ocl_settings.cache, "no") == 0) {
+        ocl_settings.cache = NULL;
+    }
+    int status = read_number("max_alloc", MIN_ALLOC_BYTES, &ocl_settings.max_alloc_bytes, err);
+    if (status == 0) {
+        status = read_number("timeout", 1, &timeout_s, err);
+    }
+    if (status == 0 && timeout_s > 0 && timeout_s < UINT64_MAX / NS_PER_S) {
+        ocl_settings.timeout_ns = timeout_s * NS_PER_S;
+    }
+    return status;
+}

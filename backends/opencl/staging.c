@@ -1,0 +1,253 @@
+/* staging.c - copies between the host's memory and the device.
+ *
+ * Large ones go through two pieces of pinned memory by turns: while the device fetches one, the next is filled, and what
+ * is read of a mapped file meets the bus instead of waiting for it.  Weights have a queue of their own, so that they
+ * travel beside the work; ocl_stage_join makes the work wait for them.  Small copies, and all of a device whose memory is
+ * the host's, are handed to the driver as they are. */
+#include <config.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/opencl/internal.h"
+
+#define PIECE_BYTES (UINT64_C(16) << 20)
+#define DIRECT_BYTES (UINT64_C(256) << 10)
+
+struct piece {
+    cl_mem mem;
+    unsigned char *bytes; /* mem, mapped */
+    cl_event busy;        /* the copy that still uses it; NULL: none */
+};
+
+struct ocl_staging {
+    struct piece pieces[2];
+    unsigned next;
+    bool is_direct; /* no pinned memory: every copy goes to the driver as it is */
+};
+
+static int
+piece_new(struct hearth_device *device, struct piece *piece)
+{
+    cl_int code;
+    piece->mem = clCreateBuffer(device->context, CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR, PIECE_BYTES, NULL, &code);
+    if (code != CL_SUCCESS) {
+        piece->mem = NULL;
+        return code;
+    }
+    piece->bytes = clEnqueueMapBuffer(device->copy_queue, piece->mem, CL_TRUE, CL_MAP_READ | CL_MAP_WRITE, 0,
+                                      PIECE_BYTES, 0, NULL, NULL, &code);
+    return code;
+}
+
+static void
+piece_free(struct hearth_device *device, struct piece *piece)
+{
+    if (piece->busy != NULL) {
+        clReleaseEvent(piece->busy);
+    }
+    if (piece->bytes != NULL) {
+        (void)clEnqueueUnmapMemObject(device->copy_queue, piece->mem, piece->bytes, 0, NULL, NULL);
+    }
+    if (piece->mem != NULL) {
+        clReleaseMemObject(piece->mem);
+    }
+}
+
+int
+ocl_staging_new(struct hearth_device *device, struct hearth_error *err)
+{
+    struct ocl_staging *staging = calloc(1, sizeof *staging);
+    if (staging == NULL) {
+        return ocl_error(err, HEARTH_EMEMORY, 0, "no memory for copies");
+    }
+    device->staging = staging;
+    staging->is_direct = device->caps.is_cpu || device->caps.unified_memory ||
+                         PIECE_BYTES > device->caps.max_alloc_bytes;
+    for (unsigned i = 0; i < 2 && !staging->is_direct; i++) {
+        const int code = piece_new(device, &staging->pieces[i]);
+        if (code != CL_SUCCESS) {
+            ocl_log(HEARTH_LOG_WARNING, "%s: no pinned memory for copies: %s", device->name, ocl_code_name(code));
+            staging->is_direct = true;
+        }
+    }
+    return 0;
+}
+
+void
+ocl_staging_free(struct hearth_device *device)
+{
+    if (device->staging != NULL) {
+        piece_free(device, &device->staging->pieces[0]);
+        piece_free(device, &device->staging->pieces[1]);
+        free(device->staging);
+    }
+}
+
+/* The next piece, when the copy that used it is done. */
+static int
+piece_take(struct hearth_device *device, struct piece **ret_piece, struct hearth_error *err)
+{
+    struct piece *piece = &device->staging->pieces[device->staging->next];
+    device->staging->next ^= 1u;
+    if (piece->busy != NULL) {
+        const int status = ocl_wait(device, piece->busy, ocl_settings.timeout_ns, err);
+        if (status == HEARTH_ETIMEOUT) {
+            return status;
+        }
+        clReleaseEvent(piece->busy);
+        piece->busy = NULL;
+        if (status < 0) {
+            return status;
+        }
+    }
+    *ret_piece = piece;
+    return 0;
+}
+
+/* Waits for the event of a copy and lets it go. */
+static int
+finish_copy(struct hearth_device *device, cl_int code, cl_event event, const char *what, struct hearth_error *err)
+{
+    if (code != CL_SUCCESS) {
+        return ocl_cl_error(err, code, what);
+    }
+    (void)clFlush(device->queue);
+    const int status = ocl_wait(device, event, ocl_settings.timeout_ns, err);
+    clReleaseEvent(event);
+    return status;
+}
+
+static int
+write_direct(struct hearth_device *device, cl_command_queue queue, struct ocl_span dst, const void *src, uint64_t size,
+             struct hearth_error *err)
+{
+    cl_event event;
+    if (queue == device->copy_queue) { /* nothing is before it that could hang */
+        const cl_int end = clEnqueueWriteBuffer(queue, dst.mem, CL_TRUE, (size_t)dst.offset, (size_t)size, src, 0, NULL,
+                                                NULL);
+        return end == CL_SUCCESS ? 0 : ocl_cl_error(err, end, "copy to the device");
+    }
+    const cl_int code = clEnqueueWriteBuffer(queue, dst.mem, CL_FALSE, (size_t)dst.offset, (size_t)size, src, 0, NULL,
+                                             &event);
+    return finish_copy(device, code, event, "copy to the device", err);
+}
+
+/* The event of the queue's last copy takes the place of the one before. */
+static void
+note_copied(struct hearth_device *device, cl_command_queue queue, cl_event event)
+{
+    if (queue != device->copy_queue) {
+        return;
+    }
+    if (device->copied != NULL) {
+        clReleaseEvent(device->copied);
+    }
+    clRetainEvent(event);
+    device->copied = event;
+}
+
+static int
+write_pieces(struct hearth_device *device, cl_command_queue queue, struct ocl_span dst, const unsigned char *src,
+             uint64_t size, struct hearth_error *err)
+{
+    for (uint64_t done = 0; done < size;) {
+        const uint64_t n = size - done < PIECE_BYTES ? size - done : PIECE_BYTES;
+        struct piece *piece;
+        const int status = piece_take(device, &piece, err);
+        if (status < 0) {
+            return status;
+        }
+        memcpy(piece->bytes, src + done, (size_t)n);
+        const cl_int code = clEnqueueWriteBuffer(queue, dst.mem, CL_FALSE, (size_t)(dst.offset + done), (size_t)n,
+                                                 piece->bytes, 0, NULL, &piece->busy);
+        if (code != CL_SUCCESS) {
+            piece->busy = NULL;
+            return ocl_cl_error(err, code, "copy to the device");
+        }
+        note_copied(device, queue, piece->busy);
+        (void)clFlush(queue);
+        done += n;
+    }
+    return 0;
+}
+
+int
+ocl_stage_write(struct hearth_device *device, cl_command_queue queue, struct ocl_span dst, const void *src,
+                uint64_t size, struct hearth_error *err)
+{
+    if (device->staging->is_direct || size < DIRECT_BYTES) {
+        return write_direct(device, queue, dst, src, size, err);
+    }
+    pthread_mutex_lock(&device->lock);
+    const int status = write_pieces(device, queue, dst, src, size, err);
+    pthread_mutex_unlock(&device->lock);
+    return status;
+}
+
+/* One piece is fetched while the one before is copied out. */
+static int
+read_pieces(struct hearth_device *device, unsigned char *dst, struct ocl_span src, uint64_t size,
+            struct hearth_error *err)
+{
+    struct piece *pieces[2] = {NULL, NULL};
+    uint64_t fetched = 0, done = 0;
+    int status = 0;
+    while (status == 0 && done < size) {
+        for (unsigned i = 0; i < 2 && status == 0 && fetched < size && fetched < done + 2 * PIECE_BYTES; i++) {
+            const unsigned slot = (unsigned)(fetched / PIECE_BYTES % 2);
+            const uint64_t n = size - fetched < PIECE_BYTES ? size - fetched : PIECE_BYTES;
+            status = piece_take(device, &pieces[slot], err);
+            if (status < 0) {
+                break;
+            }
+            const cl_int code = clEnqueueReadBuffer(device->queue, src.mem, CL_FALSE, (size_t)(src.offset + fetched),
+                                                    (size_t)n, pieces[slot]->bytes, 0, NULL, &pieces[slot]->busy);
+            if (code != CL_SUCCESS) {
+                pieces[slot]->busy = NULL;
+                status = ocl_cl_error(err, code, "copy from the device");
+            }
+            (void)clFlush(device->queue);
+            fetched += n;
+        }
+        if (status == 0) {
+            const struct piece *piece = pieces[done / PIECE_BYTES % 2];
+            const uint64_t n = size - done < PIECE_BYTES ? size - done : PIECE_BYTES;
+            status = ocl_wait(device, piece->busy, ocl_settings.timeout_ns, err);
+            if (status == 0) {
+                memcpy(dst + done, piece->bytes, (size_t)n);
+            }
+            done += n;
+        }
+    }
+    return status;
+}
+
+int
+ocl_stage_read(struct hearth_device *device, void *dst, struct ocl_span src, uint64_t size, struct hearth_error *err)
+{
+    if (device->staging->is_direct || size < DIRECT_BYTES) {
+        cl_event event;
+        const cl_int code = clEnqueueReadBuffer(device->queue, src.mem, CL_FALSE, (size_t)src.offset, (size_t)size, dst,
+                                                0, NULL, &event);
+        return finish_copy(device, code, event, "copy from the device", err);
+    }
+    pthread_mutex_lock(&device->lock);
+    const int status = read_pieces(device, dst, src, size, err);
+    pthread_mutex_unlock(&device->lock);
+    return status;
+}
+
+int
+ocl_stage_join(struct hearth_device *device, struct hearth_error *err)
+{
+    cl_int code = CL_SUCCESS;
+    pthread_mutex_lock(&device->lock);
+    if (device->copied != NULL) {
+        code = clEnqueueBarrierWithWaitList(device->queue, 1, &device->copied, NULL);
+        clReleaseEvent(device->copied);
+        device->copied = NULL;
+    }
+    pthread_mutex_unlock(&device->lock);
+    return code == CL_SUCCESS ? 0 : ocl_cl_error(err, code, "clEnqueueBarrierWithWaitList");
+}

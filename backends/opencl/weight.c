@@ -1,0 +1,365 @@
+/* weight.c - weights in slabs of device memory.  Vectors become f32, everything else keeps pack.c's layout.  A matrix
+ * larger than one allocation is cut into parts by rows; the matrices of an expert lie one behind the other in one slab. */
+#include <config.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "backends/opencl/internal.h"
+
+/* Bytes that a matrix of this shape has.  False: no such matrix. */
+static bool
+matrix_bytes(const struct hearth_matrix *matrix, uint64_t *ret_data, uint64_t *ret_scales)
+{
+    uint64_t row_bytes = 0, n_scales = 0, scale_rows = 0;
+    switch (matrix->dtype) {
+    case HEARTH_F32:
+    case HEARTH_I32:
+        row_bytes = matrix->cols > UINT64_MAX / 4 ? 0 : matrix->cols * 4;
+        break;
+    case HEARTH_I64:
+        row_bytes = matrix->cols > UINT64_MAX / 8 ? 0 : matrix->cols * 8;
+        break;
+    case HEARTH_BF16:
+        row_bytes = matrix->cols > UINT64_MAX / 2 ? 0 : matrix->cols * 2;
+        break;
+    case HEARTH_E4M3:
+        row_bytes = matrix->cols;
+        n_scales = matrix->cols / OCL_ACT_BLOCK + (matrix->cols % OCL_ACT_BLOCK != 0);
+        scale_rows = matrix->rows / OCL_ACT_BLOCK + (matrix->rows % OCL_ACT_BLOCK != 0);
+        break;
+    case HEARTH_E2M1X2:
+        row_bytes = matrix->cols % 2 == 0 ? matrix->cols / 2 : 0;
+        n_scales = matrix->cols / OCL_E2M1_BLOCK + (matrix->cols % OCL_E2M1_BLOCK != 0);
+        scale_rows = matrix->rows;
+        break;
+    default:
+        break;
+    }
+    return row_bytes > 0 && matrix->rows > 0 && !__builtin_mul_overflow(row_bytes, matrix->rows, ret_data) &&
+           *ret_data < UINT64_MAX / 8 && !__builtin_mul_overflow(n_scales, scale_rows, ret_scales);
+}
+
+static int
+check_matrix(const struct hearth_matrix *matrix, size_t index, struct hearth_error *err)
+{
+    uint64_t data_bytes, scales_bytes;
+    if (!matrix_bytes(matrix, &data_bytes, &scales_bytes)) {
+        return ocl_error(err, HEARTH_EUNSUPPORTED, 0, "matrix %zu: %llu x %llu of type %u cannot be used", index,
+                         (unsigned long long)matrix->rows, (unsigned long long)matrix->cols, matrix->dtype);
+    }
+    if (matrix->data == NULL || matrix->data_bytes != data_bytes) {
+        return ocl_error(err, HEARTH_EINTERNAL, 0, "matrix %zu: %llu bytes of elements wanted, %llu found", index,
+                         (unsigned long long)data_bytes,
+                         (unsigned long long)(matrix->data == NULL ? 0 : matrix->data_bytes));
+    }
+    if (scales_bytes > 0 && (matrix->scales == NULL || matrix->scales_bytes != scales_bytes)) {
+        return ocl_error(err, HEARTH_EINTERNAL, 0, "matrix %zu: %llu bytes of scales wanted, %llu found", index,
+                         (unsigned long long)scales_bytes,
+                         (unsigned long long)(matrix->scales == NULL ? 0 : matrix->scales_bytes));
+    }
+    return 0;
+}
+
+static float
+element(const struct hearth_matrix *matrix, uint64_t row, uint64_t col)
+{
+    const unsigned char *data = matrix->data, *scales = matrix->scales;
+    const uint64_t at = row * matrix->cols + col;
+    uint16_t bf16;
+    float value;
+    switch (matrix->dtype) {
+    case HEARTH_BF16:
+        memcpy(&bf16, data + 2 * at, sizeof bf16);
+        return hearth_bf16_to_f32(bf16);
+    case HEARTH_E4M3: {
+        const uint64_t n = (matrix->cols + OCL_ACT_BLOCK - 1) / OCL_ACT_BLOCK;
+        return hearth_e4m3_to_f32(data[at]) *
+               hearth_e8m0_to_f32(scales[row / OCL_ACT_BLOCK * n + col / OCL_ACT_BLOCK]);
+    }
+    case HEARTH_E2M1X2: {
+        const uint64_t n = (matrix->cols + OCL_E2M1_BLOCK - 1) / OCL_E2M1_BLOCK;
+        return hearth_e2m1_to_f32((uint8_t)(data[at / 2] >> (at % 2 * 4))) *
+               hearth_e8m0_to_f32(scales[row * n + col / OCL_E2M1_BLOCK]);
+    }
+    default:
+        memcpy(&value, data + 4 * at, sizeof value);
+        return value;
+    }
+}
+
+/* The matrix as f32.  Owner: the caller; free(). */
+static float *
+to_f32(const struct hearth_matrix *matrix)
+{
+    float *values = malloc(matrix->rows * matrix->cols * sizeof *values);
+    for (uint64_t row = 0; values != NULL && row < matrix->rows; row++) {
+        for (uint64_t col = 0; col < matrix->cols; col++) {
+            values[row * matrix->cols + col] = element(matrix, row, col);
+        }
+    }
+    return values;
+}
+
+/* What a weight will be, before memory is taken. */
+struct outline {
+    enum hearth_weight_role role;
+    struct hearth_matrix matrices[OCL_MAX_MATRICES]; /* vectors already f32 */
+    struct ocl_layout layouts[OCL_MAX_MATRICES];
+    uint64_t part_rows[OCL_MAX_MATRICES]; /* rows of a part, but the last */
+    float *values;                        /* of a vector, owned; NULL: none */
+    uint32_t n_matrices, n_parts;
+};
+
+static uint64_t
+span_bytes(struct ocl_layout layout, const struct hearth_matrix *matrix, uint64_t n_rows)
+{
+    uint64_t data_bytes, scales_bytes;
+    ocl_layout_bytes(layout, matrix, n_rows, &data_bytes, &scales_bytes);
+    return ocl_align_up(data_bytes, OCL_SCRATCH_ALIGN) + ocl_align_up(scales_bytes, OCL_SCRATCH_ALIGN);
+}
+
+/* Rows of the largest part that one allocation holds. */
+static int
+cut_matrix(const struct hearth_device *device, struct outline *outline, uint32_t i, struct hearth_error *err)
+{
+    const struct hearth_matrix *matrix = &outline->matrices[i];
+    const struct ocl_layout layout = outline->layouts[i];
+    const uint64_t most = device->caps.max_alloc_bytes;
+    const bool may_cut = outline->role == HEARTH_WEIGHT_LINEAR || outline->role == HEARTH_WEIGHT_HEAD ||
+                         outline->role == HEARTH_WEIGHT_EMBEDDING;
+    uint64_t rows = matrix->rows;
+    if (span_bytes(layout, matrix, rows) > most) {
+        const uint64_t row_bytes = span_bytes(layout, matrix, rows) / rows + 1;
+        rows = most > 4 * OCL_SCRATCH_ALIGN ? (most - 4 * OCL_SCRATCH_ALIGN) / row_bytes : 0;
+        rows = rows / layout.row_step * layout.row_step;
+        while (rows > 0 && span_bytes(layout, matrix, rows) > most) {
+            rows -= layout.row_step;
+        }
+    }
+    if (rows == 0 || (rows < matrix->rows && !may_cut)) {
+        return ocl_error(err, HEARTH_EUNSUPPORTED, 0,
+                         "matrix %u: %llu x %llu of type %u needs %llu bytes, the device allocates %llu at once", i,
+                         (unsigned long long)matrix->rows, (unsigned long long)matrix->cols, matrix->dtype,
+                         (unsigned long long)span_bytes(layout, matrix, matrix->rows), (unsigned long long)most);
+    }
+    outline->part_rows[i] = rows;
+    outline->n_parts += (uint32_t)((matrix->rows + rows - 1) / rows);
+    return 0;
+}
+
+static int
+outline_make(const struct hearth_device *device, enum hearth_weight_role role, const struct hearth_matrix *matrices,
+             size_t n_matrices, struct outline *outline, struct hearth_error *err)
+{
+    const size_t wanted = role == HEARTH_WEIGHT_EXPERT || role == HEARTH_WEIGHT_SHARED ? 3 : 1;
+    *outline = (struct outline){.role = role, .n_matrices = (uint32_t)n_matrices};
+    if (n_matrices != wanted) {
+        return ocl_error(err, HEARTH_EINTERNAL, 0, "weight of role %d: %zu matrices wanted, %zu found", (int)role,
+                         wanted, n_matrices);
+    }
+    for (uint32_t i = 0; i < n_matrices; i++) {
+        int status = check_matrix(&matrices[i], i, err);
+        if (status < 0) {
+            return status;
+        }
+        struct hearth_matrix *matrix = &outline->matrices[i];
+        *matrix = matrices[i];
+        if (role == HEARTH_WEIGHT_VECTOR && matrix->dtype != HEARTH_I32 && matrix->dtype != HEARTH_I64) {
+            outline->values = to_f32(matrix);
+            if (outline->values == NULL) {
+                return ocl_error(err, HEARTH_EMEMORY, 0, "no memory for a vector");
+            }
+            *matrix = (struct hearth_matrix){.dtype = HEARTH_F32, .rows = matrix->rows, .cols = matrix->cols,
+                                             .data = outline->values,
+                                             .data_bytes = matrix->rows * matrix->cols * sizeof(float)};
+        }
+        outline->layouts[i] = ocl_layout_choose(device, role, matrix);
+        status = cut_matrix(device, outline, i, err);
+        if (status < 0) {
+            return status;
+        }
+    }
+    return 0;
+}
+
+/* Copies a part's rows to where they belong. */
+static int
+upload_part(struct hearth_device *device, const struct outline *outline, uint32_t i, const struct ocl_part *part,
+            struct hearth_error *err)
+{
+    const struct hearth_matrix *matrix = &outline->matrices[i];
+    const struct ocl_layout layout = outline->layouts[i];
+    uint64_t data_bytes, scales_bytes, before_data = 0, before_scales = 0;
+    ocl_layout_bytes(layout, matrix, part->n_rows, &data_bytes, &scales_bytes);
+    unsigned char *packed = NULL;
+    const unsigned char *data = matrix->data, *scales = matrix->scales;
+    if (layout.packing != 0) {
+        packed = malloc(data_bytes + scales_bytes);
+        if (packed == NULL) {
+            return ocl_error(err, HEARTH_EMEMORY, 0, "no memory to pack a weight");
+        }
+    }
+    if (packed != NULL &&
+        ocl_layout_write(layout, matrix, part->first_row, part->n_rows, packed, packed + data_bytes)) {
+        data = packed;
+        scales = packed + data_bytes;
+    } else if (part->first_row > 0) {
+        ocl_layout_bytes(layout, matrix, part->first_row, &before_data, &before_scales);
+    }
+    int status = ocl_stage_write(device, device->copy_queue, part->data, data + before_data, data_bytes, err);
+    if (status == 0 && scales_bytes > 0) {
+        status = ocl_stage_write(device, device->copy_queue, part->scales, scales + before_scales, scales_bytes, err);
+    }
+    free(packed);
+    return status;
+}
+
+/* Memory for rows of one matrix: data, then scales. */
+static struct ocl_part
+part_at(struct ocl_span place, struct ocl_layout layout, const struct hearth_matrix *matrix, uint64_t first_row,
+        uint64_t n_rows)
+{
+    uint64_t data_bytes, scales_bytes;
+    ocl_layout_bytes(layout, matrix, n_rows, &data_bytes, &scales_bytes);
+    struct ocl_part part = {.data = place, .first_row = first_row, .n_rows = n_rows};
+    if (scales_bytes > 0) {
+        part.scales = ocl_at(place, ocl_align_up(data_bytes, OCL_SCRATCH_ALIGN));
+    }
+    return part;
+}
+
+/* An expert's matrices, in one piece of a slab. */
+static int
+place_together(struct hearth_device *device, const struct outline *outline, struct hearth_weight *weight,
+               struct hearth_error *err)
+{
+    struct ocl_span place;
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < outline->n_matrices; i++) {
+        total += span_bytes(outline->layouts[i], &outline->matrices[i], outline->matrices[i].rows);
+    }
+    if (total > device->caps.max_alloc_bytes) {
+        return ocl_error(err, HEARTH_EUNSUPPORTED, 0, "an expert of %llu bytes, the device allocates %llu at once",
+                         (unsigned long long)total, (unsigned long long)device->caps.max_alloc_bytes);
+    }
+    const int status = ocl_slab_take(device, total, &weight->slabs[0], &place, err);
+    if (status < 0) {
+        return status;
+    }
+    weight->n_slabs = 1;
+    for (uint32_t i = 0; i < outline->n_matrices; i++) {
+        const struct hearth_matrix *matrix = &outline->matrices[i];
+        weight->parts[i] = part_at(place, outline->layouts[i], matrix, 0, matrix->rows);
+        weight->matrices[i].parts = &weight->parts[i];
+        weight->matrices[i].n_parts = 1;
+        place = ocl_at(place, span_bytes(outline->layouts[i], matrix, matrix->rows));
+    }
+    return 0;
+}
+
+/* One matrix, each part wherever there is room. */
+static int
+place_parts(struct hearth_device *device, const struct outline *outline, struct hearth_weight *weight,
+            struct hearth_error *err)
+{
+    const struct hearth_matrix *matrix = &outline->matrices[0];
+    uint64_t row = 0;
+    weight->matrices[0].parts = weight->parts;
+    weight->matrices[0].n_parts = outline->n_parts;
+    for (uint32_t i = 0; i < outline->n_parts; i++) {
+        struct ocl_span place;
+        const uint64_t left = matrix->rows - row;
+        const uint64_t n_rows = left < outline->part_rows[0] ? left : outline->part_rows[0];
+        const int status = ocl_slab_take(device, span_bytes(outline->layouts[0], matrix, n_rows), &weight->slabs[i],
+                                         &place, err);
+        if (status < 0) {
+            return status;
+        }
+        weight->n_slabs = i + 1;
+        weight->parts[i] = part_at(place, outline->layouts[0], matrix, row, n_rows);
+        row += n_rows;
+    }
+    return 0;
+}
+
+static struct hearth_weight *
+weight_alloc(const struct outline *outline)
+{
+    struct hearth_weight *weight = calloc(1, sizeof *weight);
+    if (weight == NULL) {
+        return NULL;
+    }
+    weight->role = outline->role;
+    weight->n_matrices = outline->n_matrices;
+    weight->parts = calloc(outline->n_parts, sizeof *weight->parts);
+    weight->slabs = calloc(outline->n_parts, sizeof *weight->slabs);
+    if (weight->parts == NULL || weight->slabs == NULL) {
+        free(weight->parts);
+        free(weight->slabs);
+        free(weight);
+        return NULL;
+    }
+    for (uint32_t i = 0; i < outline->n_matrices; i++) {
+        weight->matrices[i] = (struct ocl_matrix){.dtype = outline->matrices[i].dtype,
+                                                  .packing = outline->layouts[i].packing,
+                                                  .rows = outline->matrices[i].rows,
+                                                  .cols = outline->matrices[i].cols};
+    }
+    return weight;
+}
+
+static int
+weight_fill(struct hearth_device *device, const struct outline *outline, struct hearth_weight *weight,
+            struct hearth_error *err)
+{
+    pthread_mutex_lock(&device->lock);
+    int status = outline->n_matrices > 1 ? place_together(device, outline, weight, err)
+                                         : place_parts(device, outline, weight, err);
+    weight->id = ++device->last_id;
+    pthread_mutex_unlock(&device->lock);
+    for (uint32_t i = 0; i < outline->n_matrices; i++) {
+        const struct ocl_matrix *matrix = &weight->matrices[i];
+        for (uint32_t j = 0; j < matrix->n_parts && status == 0; j++) {
+            status = upload_part(device, outline, i, &matrix->parts[j], err);
+        }
+    }
+    return status;
+}
+
+int
+ocl_weight_create(struct hearth_device *device, enum hearth_weight_role role, const struct hearth_matrix *matrices,
+                  size_t n_matrices, struct hearth_weight **ret_weight, struct hearth_error *err)
+{
+    struct outline outline;
+    struct hearth_weight *weight = NULL;
+    int status = outline_make(device, role, matrices, n_matrices, &outline, err);
+    if (status == 0) {
+        weight = weight_alloc(&outline);
+        status = weight == NULL ? ocl_error(err, HEARTH_EMEMORY, 0, "no memory for a weight")
+                                : weight_fill(device, &outline, weight, err);
+    }
+    free(outline.values);
+    if (status < 0) {
+        ocl_weight_free(device, weight);
+        return status;
+    }
+    *ret_weight = weight;
+    return 0;
+}
+
+void
+ocl_weight_free(struct hearth_device *device, struct hearth_weight *weight)
+{
+    if (weight == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&device->lock);
+    for (uint32_t i = 0; i < weight->n_slabs; i++) {
+        ocl_slab_give(device, weight->slabs[i]);
+    }
+    pthread_mutex_unlock(&device->lock);
+    free(weight->parts);
+    free(weight->slabs);
+    free(weight);
+}

@@ -1,0 +1,10 @@
+# Kernels in OpenCL C.  Their text becomes part of the OpenCL backend: no file is looked for when hearth runs.
+KERNELS_CL = \
+	kernels-cl/common.cl
+EXTRA_DIST += $(KERNELS_CL) kernels-cl/embed
+CLEANFILES += kernels-cl/embedded.c
+kernels-cl/embedded.c: $(KERNELS_CL) kernels-cl/embed
+	$(AM_V_GEN)$(MKDIR_P) kernels-cl && \
+	files= && for file in $(KERNELS_CL); do \
+	    if test -f $$file; then files="$$files $$file"; else files="$$files $(srcdir)/$$file"; fi; done && \
+	$(srcdir)/kernels-cl/embed $$files >$@.part && mv $@.part $@

@@ -8,6 +8,7 @@ dist_man_MANS += \
 	docs/man/hearth-eval-ppl.1 \
 	docs/man/hearth-inspect.1 \
 	docs/man/hearth-plan.1 \
+	docs/man/hearth-plugin-check.1 \
 	docs/man/hearth-run.1 \
 	docs/man/hearth-version.1 \
 	docs/man/hearth.yaml.5

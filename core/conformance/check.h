@@ -75,8 +75,9 @@ struct check {
 #include <hearth/ops.def>
 #undef HEARTH_OP
 
-/* Zeroed memory that lives as long as the trial.  check_alloc never returns NULL (it leaves by trial->no_memory, so that
- * formulas need not be cut up by failure); check_try_alloc may, and is for whoever holds something to give back. */
+/* Zeroed memory that lives as long as the trial.  check_alloc never returns NULL: it leaves by trial->no_memory, so
+ * that formulas need not be cut up by failure.  check_try_alloc may, and is for whoever holds something to give back.
+ */
 void *check_alloc(struct check_trial *trial, uint64_t n, uint64_t size);
 void *check_try_alloc(struct check_trial *trial, uint64_t n, uint64_t size);
 void check_trial_done(struct check_trial *trial);

@@ -57,7 +57,7 @@ struct conformance_report {
 struct conformance_request {
     const struct hearth_plugin *plugin;    /* under test; as the loader gives it, NULL where it lacks a call */
     const struct hearth_plugin *reference;
-    /* The plugin's options.  options: "key=value", then NULL; what is not among them is asked of option (may be NULL). */
+    /* The plugin's options: "key=value", then NULL.  What is not among them is asked of option, which may be NULL. */
     const char *const *options;
     const char *(*option)(void *context, const char *key);
     uint32_t device;

@@ -3,6 +3,7 @@ core_engine_libengine_la_SOURCES = \
 	core/engine/engine.c core/engine/engine_internal.h \
 	core/engine/feed.c \
 	core/engine/options.c \
+	core/engine/plugin_check.c \
 	core/engine/report.c \
 	core/engine/rooms.c \
 	core/engine/sessions.c \

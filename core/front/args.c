@@ -183,6 +183,23 @@ args_read_set(struct args *args, const char *text, struct hearth_error *err)
     return args_override_add(args, text, (size_t)(equals - text), equals + 1, err);
 }
 
+static int
+args_read_texts(const struct args_option *option, const char *text, struct args_texts *texts,
+                struct hearth_error *err)
+{
+    const char *equals = strchr(text, '=');
+    if (!equals || equals == text) {
+        return error_set(err, HEARTH_EUSAGE, "--%s: %s wanted, \"%s\" found", option->name,
+                         option->value, text);
+    }
+    if (texts->n == ARGS_MAX_LIST) {
+        return error_set(err, HEARTH_EUSAGE, "--%s: given at most %u times", option->name,
+                         ARGS_MAX_LIST);
+    }
+    texts->values[texts->n++] = text;
+    return HEARTH_OK;
+}
+
 /* base: the struct that the option's offset points into. */
 static int
 args_apply(struct args *args, const struct args_option *option, const char *value, void *base,
@@ -196,6 +213,8 @@ args_apply(struct args *args, const struct args_option *option, const char *valu
     case ARGS_TEXT:
         *(const char **)field = value;
         return HEARTH_OK;
+    case ARGS_TEXTS:
+        return args_read_texts(option, value, field, err);
     case ARGS_U64:
         return args_read_u64(option, value, '\0', &value, field, err);
     case ARGS_LIST:

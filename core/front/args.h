@@ -20,11 +20,17 @@ struct args_list {
     uint64_t values[ARGS_MAX_LIST];
 };
 
+struct args_texts {
+    size_t n;
+    const char *values[ARGS_MAX_LIST + 1]; /* then NULL */
+};
+
 /* What an option's value becomes, and where: at `offset` of the command's own struct unless said
  * otherwise. */
 enum args_kind {
     ARGS_FLAG,        /* bool */
     ARGS_TEXT,        /* const char * */
+    ARGS_TEXTS,       /* struct args_texts: KEY=VALUE each time the option is given */
     ARGS_U64,         /* uint64_t within [min, max] */
     ARGS_LIST,        /* struct args_list: numbers within [min, max], separated by commas */
     ARGS_CONFIG,      /* the configuration key `key` */

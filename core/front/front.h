@@ -28,6 +28,6 @@ int front_model_file(const struct front *front, const char *name, struct text *p
 
 extern const struct command command_bench, command_chat, command_config, command_devices,
     command_eval_passkey, command_eval_ppl, command_help, command_inspect, command_plan,
-    command_run, command_version;
+    command_plugin_check, command_run, command_version;
 
 #endif

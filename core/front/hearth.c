@@ -18,7 +18,7 @@
 const struct command *const commands[] = {
     &command_run,     &command_chat,     &command_plan,         &command_devices,
     &command_inspect, &command_eval_ppl, &command_eval_passkey, &command_bench,
-    &command_config,  &command_version,  &command_help,
+    &command_config,  &command_plugin_check, &command_version,  &command_help,
 };
 const size_t n_commands = sizeof commands / sizeof commands[0];
 

@@ -16,6 +16,7 @@ hearth_SOURCES = \
 	core/front/out.c core/front/out.h \
 	core/front/passkey.c core/front/passkey.h \
 	core/front/plan.c \
+	core/front/plugin_check.c core/front/plugin_check_report.c core/front/plugin_check_report.h \
 	core/front/progress.c core/front/progress.h \
 	core/front/render.c core/front/render.h core/front/render_grid.c core/front/render_grid.h \
 	core/front/report.c core/front/report.h \

@@ -64,6 +64,22 @@ int hearth_devices(const struct hearth_config *config, bool measure, char **ret_
 /* What would go where, bytes per device, expected tokens/s.  Loads no weights. */
 int hearth_plan(const struct hearth_config *config, char **ret_json, struct hearth_error *err);
 
+/* What to check of a plugin. */
+struct hearth_plugin_check {
+    const char *file;           /* hearth-NAME.so */
+    const char *const *options; /* "key=value", then NULL: they win over the configuration's; NULL: none */
+    const char *op;             /* NULL: every operation */
+    uint64_t seed;              /* of the random contents */
+    uint32_t device;            /* of the plugin's devices */
+    bool speed;                 /* also time one token's work at V4-Flash's sizes */
+};
+
+/* Runs the conformance suite on a plugin against the reference plugin: each operation and numerics, whether it is
+ * supported, right, and how fast beside the device's roof.  ret_right: everything that is supported is right. */
+int hearth_plugin_check(const struct hearth_config *config, const struct hearth_plugin_check *check,
+                        const struct hearth_progress *progress, bool *ret_right, char **ret_json,
+                        struct hearth_error *err);
+
 /* ---- engine ------------------------------------------------------------------------------------------------------ */
 
 struct hearth_engine;

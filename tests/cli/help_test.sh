@@ -15,7 +15,7 @@ options_of_man()
     sed -n '/^\.TP/{n;p;}' "$1" | sed 's/\\-/-/g' | grep -o -- '--[a-z-]*' | LC_ALL=C sort
 }
 
-for command in run chat plan devices inspect "eval ppl" "eval passkey" bench config version; do
+for command in run chat plan devices inspect "eval ppl" "eval passkey" bench config "plugin check" version; do
     # shellcheck disable=SC2086
     hearth_gives 0 $command --help
     grep -q "^Usage: hearth $command " out || fail "usage line of $command"

@@ -14,7 +14,7 @@
 #include "backends/opencl/internal.h"
 
 #define MIN_ALLOC_BYTES 65536u
-#define NS_PER_S 1000000000u
+#define MAX_TIMEOUT_S 1e9
 
 struct ocl_settings ocl_settings;
 
@@ -60,10 +60,27 @@ read_number(const char *key, uint64_t min, uint64_t *ret_value, struct hearth_er
     return 0;
 }
 
+static int
+read_timeout(struct hearth_error *err)
+{
+    const char *text = option("timeout");
+    char *end = NULL;
+    if (text == NULL) {
+        return 0;
+    }
+    const double seconds = strtod(text, &end);
+    if (end == text || *end != '\0' || !(seconds > 0.0)) {
+        return ocl_error(err, HEARTH_ECONFIG, 0, "option timeout: seconds wanted, \"%s\" found", text);
+    }
+    if (seconds < MAX_TIMEOUT_S) {
+        ocl_settings.timeout_ns = (uint64_t)(seconds * 1e9);
+    }
+    return 0;
+}
+
 int
 ocl_settings_read(const struct hearth_host *host, struct hearth_error *err)
 {
-    uint64_t timeout_s = 0;
     ocl_settings = (struct ocl_settings){.host = host, .timeout_ns = UINT64_MAX};
     ocl_settings.cache = option("cache");
     ocl_settings.trace = option("trace");
@@ -71,12 +88,6 @@ ocl_settings_read(const struct hearth_host *host, struct hearth_error *err)
     if (ocl_settings.cache != NULL && strcmp(ocl_settings.cache, "no") == 0) {
         ocl_settings.cache = NULL;
     }
-    int status = read_number("max_alloc", MIN_ALLOC_BYTES, &ocl_settings.max_alloc_bytes, err);
-    if (status == 0) {
-        status = read_number("timeout", 1, &timeout_s, err);
-    }
-    if (status == 0 && timeout_s > 0 && timeout_s < UINT64_MAX / NS_PER_S) {
-        ocl_settings.timeout_ns = timeout_s * NS_PER_S;
-    }
-    return status;
+    const int status = read_number("max_alloc", MIN_ALLOC_BYTES, &ocl_settings.max_alloc_bytes, err);
+    return status < 0 ? status : read_timeout(err);
 }

@@ -286,6 +286,20 @@ default_model_path(void)
     return candidates[0];
 }
 
+/* The default of a key that is a path within a folder of the user's. */
+static int
+default_set_path(struct hearth_config *config, const char *key, const char *folder, const char *name,
+                 struct hearth_error *err)
+{
+    struct text path = {0};
+    text_printf(&path, "%s/%s", folder, name);
+    const int status = path.failed ? error_no_memory(err, "a path")
+                                   : entry_replace(&config->entries[config_key_find(key) - config_keys], path.bytes,
+                                                   "default", CONFIG_RANK_DEFAULT, err);
+    text_free(&path);
+    return status;
+}
+
 static int
 defaults_set(struct hearth_config *config, struct hearth_error *err)
 {
@@ -300,12 +314,13 @@ defaults_set(struct hearth_config *config, struct hearth_error *err)
                                "default", CONFIG_RANK_DEFAULT, err);
     const char *home = getenv("HOME");
     if (status == HEARTH_OK && home && *home) {
-        struct text path = {0};
-        text_printf(&path, "%s/.hearth_history", home);
-        status = path.failed ? error_no_memory(err, "a path")
-                             : entry_replace(&config->entries[config_key_find("chat.history") - config_keys],
-                                             path.bytes, "default", CONFIG_RANK_DEFAULT, err);
-        text_free(&path);
+        status = default_set_path(config, "chat.history", home, ".hearth_history", err);
+    }
+    const char *xdg = getenv("XDG_CACHE_HOME");
+    if (status == HEARTH_OK && xdg && *xdg) {
+        status = default_set_path(config, "cache.directory", xdg, "hearth", err);
+    } else if (status == HEARTH_OK && home && *home) {
+        status = default_set_path(config, "cache.directory", home, ".cache/hearth", err);
     }
     return status;
 }

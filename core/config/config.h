@@ -63,6 +63,9 @@ struct config_values {
         const char *directory;   /* session.directory */
     } session;
     struct {
+        const char *directory;   /* cache.directory: of what can be made again; NULL: nothing is kept */
+    } cache;
+    struct {
         const char *level;       /* log.level: error | warning | info | debug */
     } log;
 };

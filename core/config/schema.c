@@ -69,6 +69,8 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
      .help = "a step that takes longer counts as a hung device"},
     {.name = "session.directory", .type = CONFIG_STRING, .fallback = ".", .offset = AT(session.directory),
      .member = CONFIG_MEMBER_STRING, .help = "folder of saved sessions whose name has no path"},
+    {.name = "cache.directory", .type = CONFIG_STRING, .offset = AT(cache.directory), .member = CONFIG_MEMBER_STRING,
+     .help = "folder of what can be made again, such as compiled kernels; empty: none is kept"},
 };
 
 const struct config_key *

@@ -20,6 +20,7 @@ struct plugin_slot {
     bool is_started;
     uint32_t n_devices;
     char threads[24]; /* cpu.threads as an option's text; empty: the plugin decides */
+    char timeout[24]; /* device.timeout likewise, in seconds */
 };
 
 struct plugin_set {
@@ -36,13 +37,19 @@ host_log(void *context, int level, const char *text)
     log_line(level, "%s: %s", slot->library.table.name, text);
 }
 
-/* A plugin's own option `threads` wins over cpu.threads. */
+/* A plugin's own option wins over what the configuration says to all: cpu.threads, device.timeout, cache.directory. */
 static const char *
 host_option(void *context, const char *key)
 {
     const struct plugin_slot *slot = context;
     const char *text = config_plugin_option(slot->config, slot->library.table.name, key);
-    return !text && slot->threads[0] && strcmp(key, "threads") == 0 ? slot->threads : text;
+    if (!text && slot->threads[0] && strcmp(key, "threads") == 0) {
+        return slot->threads;
+    }
+    if (!text && strcmp(key, "timeout") == 0) {
+        return slot->timeout;
+    }
+    return !text && strcmp(key, "cache") == 0 ? config_values(slot->config)->cache.directory : text;
 }
 
 /* Puts the plugin's name before the line it gave, or makes a line if it gave none. */
@@ -68,6 +75,7 @@ slot_start(struct plugin_slot *slot, const struct config_list *folders, const ch
     if (config_values(config)->cpu.threads > 0) {
         snprintf(slot->threads, sizeof slot->threads, "%" PRIu64, config_values(config)->cpu.threads);
     }
+    snprintf(slot->timeout, sizeof slot->timeout, "%.3f", (double)config_values(config)->device.timeout_seconds);
     slot->host = (struct hearth_host){.struct_size = sizeof slot->host, .context = slot, .log = host_log,
                                       .option = host_option};
     status = slot->library.table.start(&slot->host, &slot->n_devices, &said);

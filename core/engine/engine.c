@@ -30,9 +30,10 @@ open_exec(struct hearth_engine *engine, struct hearth_error *err)
     return status;
 }
 
-int
-hearth_engine_open(const struct hearth_config *config, const struct hearth_progress *progress,
-                   struct hearth_engine **ret_engine, struct hearth_error *err)
+/* synthetic NULL: the configured model. */
+static int
+engine_open(const struct hearth_config *config, const struct hearth_synthetic *synthetic,
+            const struct hearth_progress *progress, struct hearth_engine **ret_engine, struct hearth_error *err)
 {
     struct hearth_engine *engine = calloc(1, sizeof *engine);
     if (!engine) {
@@ -42,7 +43,7 @@ hearth_engine_open(const struct hearth_config *config, const struct hearth_progr
         free(engine);
         return error_no_memory(err, "a lock");
     }
-    int status = rooms_open(&engine->rooms, config, 0, false, err);
+    int status = rooms_open(&engine->rooms, config, synthetic, 0, false, err);
     if (status == HEARTH_OK) {
         status = weights_load(engine->rooms.plan, engine->rooms.model, engine->rooms.devices,
                               progress, &engine->weights, err);
@@ -64,6 +65,21 @@ hearth_engine_open(const struct hearth_config *config, const struct hearth_progr
     };
     *ret_engine = engine;
     return HEARTH_OK;
+}
+
+int
+hearth_engine_open(const struct hearth_config *config, const struct hearth_progress *progress,
+                   struct hearth_engine **ret_engine, struct hearth_error *err)
+{
+    return engine_open(config, NULL, progress, ret_engine, err);
+}
+
+int
+hearth_engine_open_synthetic(const struct hearth_config *config, const struct hearth_synthetic *model,
+                             const struct hearth_progress *progress, struct hearth_engine **ret_engine,
+                             struct hearth_error *err)
+{
+    return engine_open(config, model, progress, ret_engine, err);
 }
 
 void

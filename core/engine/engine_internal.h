@@ -46,10 +46,10 @@ struct hearth_session {
     struct session *session;
 };
 
-/* rooms.c.  flags: enum model_open_flags.  measure: time the memory of devices that do not say how fast
- * it is.  On failure nothing stays open. */
-int rooms_open(struct rooms *rooms, const struct hearth_config *config, unsigned flags, bool measure,
-               struct hearth_error *err);
+/* rooms.c.  synthetic: a model to make in place of the configured one, or NULL.  flags: enum model_open_flags.
+ * measure: time the memory of devices that do not say how fast it is.  On failure nothing stays open. */
+int rooms_open(struct rooms *rooms, const struct hearth_config *config, const struct hearth_synthetic *synthetic,
+               unsigned flags, bool measure, struct hearth_error *err);
 void rooms_close(struct rooms *rooms);
 /* What the configured number of threads reads from the host's memory; 0 if it could not be measured. */
 double rooms_host_bandwidth(const struct hearth_config *config, const struct topology_facts *facts);

@@ -176,7 +176,7 @@ hearth_plan(const struct hearth_config *config, char **ret_json, struct hearth_e
 {
     struct rooms rooms;
     struct json_object *report = NULL;
-    int status = rooms_open(&rooms, config, MODEL_HEADERS_ONLY, true, err);
+    int status = rooms_open(&rooms, config, NULL, MODEL_HEADERS_ONLY, true, err);
     if (status < 0) {
         return status;
     }

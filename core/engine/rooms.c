@@ -160,16 +160,20 @@ settle_lengths(struct rooms *rooms, struct hearth_error *err)
 }
 
 int
-rooms_open(struct rooms *rooms, const struct hearth_config *config, unsigned flags, bool measure,
-           struct hearth_error *err)
+rooms_open(struct rooms *rooms, const struct hearth_config *config, const struct hearth_synthetic *synthetic,
+           unsigned flags, bool measure, struct hearth_error *err)
 {
     const struct config_values *values = config_values(config);
     *rooms = (struct rooms){.config = config};
-    int status = topology_probe(values->topology.synthetic, &rooms->topology, err);
+    /* before the topology: what random weights take is no longer free */
+    int status = synthetic ? model_synthetic(synthetic, &rooms->model, err) : HEARTH_OK;
+    if (status == HEARTH_OK) {
+        status = topology_probe(values->topology.synthetic, &rooms->topology, err);
+    }
     if (status == HEARTH_OK) {
         status = plugin_set_load(config, &rooms->plugins, err);
     }
-    if (status == HEARTH_OK) {
+    if (status == HEARTH_OK && !synthetic) {
         status = model_open(values->model.path, flags, &rooms->model, err);
     }
     if (status == HEARTH_OK) {

@@ -4,17 +4,22 @@ core_model_libmodel_la_LIBADD = $(JSONC_LIBS) $(LIBMD_LIBS) $(PCRE2_LIBS)
 
 # the checkpoint
 core_model_libmodel_la_SOURCES = \
+	core/model/cost.c core/model/cost.h \
 	core/model/generation.c core/model/generation.h \
 	core/model/inspect.c \
 	core/model/layout.c core/model/layout.h \
 	core/model/mapped_file.c core/model/mapped_file.h \
-	core/model/model.h \
+	core/model/model.h core/model/model_internal.h \
 	core/model/open.c \
+	core/model/preset.c core/model/preset.h \
 	core/model/roles.c core/model/roles.h \
 	core/model/safetensors.c core/model/safetensors.h \
 	core/model/shape.c core/model/shape.h \
 	core/model/shards.c core/model/shards.h \
 	core/model/sizes.c core/model/sizes.h \
+	core/model/synthetic.c \
+	core/model/synthetic_pools.c core/model/synthetic_pools.h \
+	core/model/synthetic_router.c core/model/synthetic_router.h \
 	core/model/tensor.c core/model/tensor.h \
 	core/model/values.c core/model/values.h \
 	core/model/yarn.c

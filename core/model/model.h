@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include <hearth/engine.h>
+
 #include "core/model/generation.h"
 #include "core/model/roles.h"
 
@@ -22,6 +24,9 @@ enum model_open_flags {
 /* Errors: EIO, EFORMAT, EUNSUPPORTED (another architecture), EMEMORY; each names file, field or tensor.
  * Owner: the caller; model_close.  Thread: the model is read-only once open. */
 int model_open(const char *path, unsigned flags, struct model **ret_model, struct hearth_error *err);
+/* A model of random weights.  It has no tensors, tokenizer or passages, and its path is its name.  A matrix's data is
+ * shared with other matrices (synthetic_pools.h).  Errors: EUSAGE (preset.h), EMEMORY. */
+int model_synthetic(const struct hearth_synthetic *request, struct model **ret_model, struct hearth_error *err);
 void model_close(struct model *model); /* NULL allowed */
 
 const char *model_name(const struct model *model); /* the folder's name */
@@ -36,7 +41,7 @@ const struct tensor *model_tensors(const struct model *model, size_t *ret_n);
 const unsigned char *model_identity(const struct model *model);
 /* NULL if the checkpoint has no tokenizer.json. */
 const struct tokenizer *model_tokenizer(const struct model *model);
-/* Never NULL unless only headers were read; passages the checkpoint lacks are empty. */
+/* NULL if only headers were read, or there are no files; passages a checkpoint lacks are empty. */
 const struct chat_passages *model_passages(const struct model *model);
 
 /* Reads a role's bytes: EFORMAT, naming the tensor, if a scale is NaN or an E4M3 element is.  model_open checks the

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <sha256.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,26 +11,11 @@
 #include "core/base/error.h"
 #include "core/base/json.h"
 #include "core/model/chat.h"
-#include "core/model/model.h"
-#include "core/model/shards.h"
-#include "core/model/sizes.h"
+#include "core/model/model_internal.h"
 #include "core/model/tokenizer.h"
 #include "core/model/values.h"
 
 #define MAX_CONFIG_BYTES (16u << 20)
-
-struct model {
-    char *path;
-    const char *name; /* in path */
-    struct model_shape shape;
-    struct shard_set shards;
-    struct model_roles roles;
-    struct model_sizes sizes;
-    unsigned char identity[SHA256_DIGEST_LENGTH];
-    struct model_generation generation;
-    struct tokenizer *tokenizer;
-    struct chat_passages *passages;
-};
 
 static void
 digest_update(void *context, const void *bytes, size_t size)
@@ -130,6 +114,7 @@ model_close(struct model *model)
     chat_passages_free(model->passages);
     tokenizer_free(model->tokenizer);
     roles_free(&model->roles);
+    synthetic_pools_free(&model->pools);
     shards_close(&model->shards);
     free(model->path);
     free(model);

@@ -1,2 +1,2 @@
 noinst_LTLIBRARIES += core/sampler/libsampler.la
-core_sampler_libsampler_la_SOURCES = core/sampler/random.h core/sampler/sampler.c
+core_sampler_libsampler_la_SOURCES = core/sampler/sampler.c

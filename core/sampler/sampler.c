@@ -13,7 +13,7 @@
 #include <hearth/engine.h>
 
 #include "core/base/error.h"
-#include "core/sampler/random.h"
+#include "core/base/random.h"
 
 struct candidate {
     float logit;

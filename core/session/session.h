@@ -46,6 +46,12 @@ struct hearth_view session_state(const struct session *session, uint32_t layer, 
 void session_advance(struct session *session, const int32_t *ids, uint64_t n);
 void session_spoil(struct session *session);
 
+/* For measuring: makes the session look as if length tokens had been fed to it.  Tokens and rows behind its present
+ * length are random, rings and unfinished groups too; every number is one that the operations could have stored.  A
+ * smaller length only goes back.  Memory for max_tokens is taken at once, so that nothing grows while somebody looks at
+ * a clock.  Errors: ECONTEXT, EMEMORY, device errors (the session is then spoilt). */
+int session_pretend(struct session *session, uint64_t length, struct hearth_error *err);
+
 /* Writes the session to a file that appears whole or not at all.  Errors: EIO. */
 int session_save(const struct session *session, const char *path, struct hearth_error *err);
 /* Errors: EIO, EFORMAT (damaged, or of another model, numerics or version), ECONTEXT (longer than

@@ -223,6 +223,62 @@ int hearth_chat_stream_push(struct hearth_chat_stream *stream, const char *text,
                             struct hearth_error *err);
 int hearth_chat_stream_finish(struct hearth_chat_stream *stream, struct hearth_error *err);
 
+/* ---- measuring: models without a checkpoint, and what figures stand beside --------------------------------------- */
+
+/* Random weights of real shapes, in memory: the same request gives the same weights on every machine.  Some experts are
+ * favoured, as in real models. */
+struct hearth_synthetic {
+    const char *preset;     /* "v4-flash", "v4-pro", "tiny" */
+    const uint32_t *ratios; /* compress_ratios of the layers, repeated as needed; NULL: those of the preset */
+    size_t n_ratios;
+    uint32_t n_layers;      /* 0: as many as ratios, or all of the preset */
+    uint64_t seed;
+};
+
+/* As hearth_engine_open, with this model in place of the configured one.  Errors: EUSAGE (no such model). */
+int hearth_engine_open_synthetic(const struct hearth_config *config, const struct hearth_synthetic *model,
+                                 const struct hearth_progress *progress, struct hearth_engine **ret_engine,
+                                 struct hearth_error *err);
+/* Makes the session look as if length tokens had been fed to it: random ones, with random numbers as its state, for no
+ * text gives this state.  A smaller length than the session's only goes back.  Takes the memory of max_tokens at once.
+ * Errors: ECONTEXT, EMEMORY, device errors. */
+int hearth_session_pretend(struct hearth_session *session, uint64_t length, struct hearth_error *err);
+
+/* What must be read and computed at least.  A multiply-add is two operations; quantised are those whose both sides are
+ * quantised, which backends compute with their fastest dot product. */
+struct hearth_cost {
+    const char *kind; /* "routed_experts", "index_keys" ...; static */
+    double bytes;
+    double quantised_operations, exact_operations;
+};
+
+#define HEARTH_MAX_COSTS 24
+
+struct hearth_costs {
+    struct hearth_cost items[HEARTH_MAX_COSTS];
+    size_t n_items;
+    struct hearth_cost total;
+};
+
+/* Of a step of n_tokens at position with the logits of the last one.  Bytes as they are stored: weights once a step,
+ * experts as many as the tokens would choose if all were alike; state once a token. */
+void hearth_engine_costs(const struct hearth_engine *engine, uint64_t position, uint64_t n_tokens,
+                         struct hearth_costs *ret_costs);
+
+/* What the device at the head of the plan is able to do, measured now. */
+struct hearth_limits {
+    double read_bytes_per_second;
+    double operations_per_second;       /* quantised; 0: the device does not say */
+    double exact_operations_per_second; /* likewise */
+    char operation[32];                 /* the instruction or method of operations_per_second */
+    bool is_measured_by_device;         /* else the bandwidth is a plain read by cpu.threads threads */
+};
+
+/* Takes about `seconds`.  Errors: EUNSUPPORTED (a device with memory of its own that does not measure), device errors.
+ */
+int hearth_engine_limits(struct hearth_engine *engine, double seconds, struct hearth_limits *ret_limits,
+                         struct hearth_error *err);
+
 /* ---- plugins ----------------------------------------------------------------------------------------------------- */
 
 /* Lines of log from plugins and core; level is enum hearth_log_level of plugin.h.  Default: errors and warnings to

@@ -8,7 +8,7 @@
 
 #include <hearth/engine.h>
 
-#include "core/sampler/random.h"
+#include "core/base/random.h"
 
 static struct hearth_sampler *
 make(float temperature, uint32_t top_k, float top_p, float min_p, uint64_t seed)

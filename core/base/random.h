@@ -1,7 +1,7 @@
-/* core/sampler/random.h - xoshiro256**, seeded through splitmix64 (Blackman and Vigna, 2018): small, fast,
+/* core/base/random.h - xoshiro256**, seeded through splitmix64 (Blackman and Vigna, 2018): small, fast,
  * and the same sequence on every machine. */
-#ifndef CORE_SAMPLER_RANDOM_H
-#define CORE_SAMPLER_RANDOM_H
+#ifndef CORE_BASE_RANDOM_H
+#define CORE_BASE_RANDOM_H
 
 #include <stdint.h>
 

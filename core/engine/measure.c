@@ -1,0 +1,74 @@
+/* measure.c - what figures stand beside: the work of a step, the limits of the device, sessions that pretend. */
+#include <config.h>
+
+#include "core/engine/engine_internal.h"
+
+#include <stdio.h>
+
+#include "core/base/error.h"
+#include "core/model/cost.h"
+
+int
+hearth_session_pretend(struct hearth_session *session, uint64_t length, struct hearth_error *err)
+{
+    pthread_mutex_lock(&session->engine->lock);
+    const int status = session_pretend(session->session, length, err);
+    pthread_mutex_unlock(&session->engine->lock);
+    return status;
+}
+
+void
+hearth_engine_costs(const struct hearth_engine *engine, uint64_t position, uint64_t n_tokens,
+                    struct hearth_costs *ret_costs)
+{
+    const struct rooms *rooms = &engine->rooms;
+    const struct cost_step step = {
+        .shape = model_shape(rooms->model),
+        .expert_dtype = (enum hearth_dtype)model_roles(rooms->model)->layers[0].experts[0].w[0].dtype,
+        .numerics = rooms->numerics,
+        .kv_format = rooms->format.kv_format,
+        .position = position,
+        .n_tokens = n_tokens,
+    };
+    cost_of_step(&step, ret_costs);
+}
+
+/* For devices that do not measure themselves. */
+static int
+measure_host(const struct rooms *rooms, const struct plugin_device *device, struct hearth_limits *limits,
+             struct hearth_error *err)
+{
+    if (!(device->info.flags & HEARTH_DEVICE_HOST_MEMORY)) {
+        return error_set(err, HEARTH_EUNSUPPORTED,
+                         "device %s: a measurement of its memory wanted, plugin %s has none", device->info.name,
+                         device->plugin->name);
+    }
+    limits->read_bytes_per_second = rooms_host_bandwidth(rooms->config, topology_facts(rooms->topology));
+    return HEARTH_OK;
+}
+
+int
+hearth_engine_limits(struct hearth_engine *engine, double seconds, struct hearth_limits *ret_limits,
+                     struct hearth_error *err)
+{
+    const struct plugin_device *device = engine->rooms.devices[0];
+    struct hearth_limits limits = {0};
+    struct hearth_roof roof = {.struct_size = sizeof roof};
+    int status;
+    pthread_mutex_lock(&engine->lock);
+    if (device->plugin->measure) {
+        status = device->plugin->measure(device->device, seconds, &roof, err);
+        limits.read_bytes_per_second = roof.read_bytes_per_second;
+        limits.operations_per_second = roof.operations_per_second;
+        limits.exact_operations_per_second = roof.exact_operations_per_second;
+        limits.is_measured_by_device = true;
+        snprintf(limits.operation, sizeof limits.operation, "%s", roof.operation);
+    } else {
+        status = measure_host(&engine->rooms, device, &limits, err);
+    }
+    pthread_mutex_unlock(&engine->lock);
+    if (status == HEARTH_OK) {
+        *ret_limits = limits;
+    }
+    return status;
+}

@@ -4,17 +4,12 @@
 #include <string.h>
 
 #include "core/base/error.h"
+#include "core/front/bench.h"
 #include "core/front/bench_report.h"
 #include "core/front/eval.h"
 #include "core/front/human.h"
 #include "core/front/interrupt.h"
 #include "core/front/out.h"
-
-struct bench_values {
-    struct args_list contexts;
-    uint64_t tokens, repeats;
-    const char *csv, *plot;
-};
 
 #define BENCH(field) offsetof(struct bench_values, field)
 
@@ -28,12 +23,23 @@ static const struct args_option bench_options[] = {
      .fallback = "32", .help = "tokens decoded at each context"},
     {.name = "repeats", .letter = 'r', .kind = ARGS_U64, .value = "N", .offset = BENCH(repeats),
      .min = 1,
-     .max = BENCH_MAX_REPEATS, .fallback = "3",
+     .max = BENCH_MAX_REPEATS, .fallback = "5",
      .help = "times each figure is measured; the median is printed"},
     {.name = "csv", .kind = ARGS_TEXT, .value = "FILE", .offset = BENCH(csv),
      .help = "also write the table to FILE"},
     {.name = "plot", .kind = ARGS_TEXT, .value = "FILE", .offset = BENCH(plot),
      .help = "also draw it as an SVG file"},
+    {.name = "synthetic", .kind = ARGS_TEXT, .value = "PRESET", .offset = BENCH(synthetic),
+     .help = "measure random weights of this shape instead of a checkpoint: v4-flash, v4-pro or tiny"},
+    {.name = "layers", .kind = ARGS_U64, .value = "N", .offset = BENCH(layers), .min = 1, .max = 1024,
+     .help = "the synthetic model has only this many layers"},
+    {.name = "ratios", .kind = ARGS_LIST, .value = "R[,R]...", .offset = BENCH(ratios), .max = 128,
+     .help = "compress ratios of its layers, 0, 4 or 128, repeated as needed; they then route by score"},
+    {.name = "prefill", .letter = 'p', .kind = ARGS_LIST, .value = "N[,N]...", .offset = BENCH(prefill), .min = 1,
+     .max = UINT64_C(1) << 20,
+     .help = "also measure the reading of prompts of this many tokens by the synthetic model"},
+    {.name = "sweep", .kind = ARGS_FLAG, .offset = BENCH(sweep),
+     .help = "contexts of 1k, 2k, 4k ... 1M for the synthetic model, whatever --context says"},
 };
 
 struct bench {
@@ -203,11 +209,9 @@ bench_write(struct bench *bench, struct hearth_error *err)
 }
 
 static int
-bench_run(struct front *front, const void *values, const struct args_operands *operands,
-          struct hearth_error *err)
+bench_checkpoint(struct front *front, const struct bench_values *wanted, struct hearth_error *err)
 {
-    (void)operands;
-    struct bench bench = {.front = front, .wanted = values};
+    struct bench bench = {.front = front, .wanted = wanted};
     uint64_t longest = 0;
     for (size_t i = 0; i < bench.wanted->contexts.n; i++) {
         const uint64_t context = bench.wanted->contexts.values[i];
@@ -232,12 +236,34 @@ bench_run(struct front *front, const void *values, const struct args_operands *o
     return status;
 }
 
+static int
+bench_run(struct front *front, const void *values, const struct args_operands *operands,
+          struct hearth_error *err)
+{
+    (void)operands;
+    const struct bench_values *wanted = values;
+    if (wanted->synthetic) {
+        return bench_synthetic(front, wanted, err);
+    }
+    const char *stray = wanted->layers > 0      ? "layers"
+                        : wanted->ratios.n > 0  ? "ratios"
+                        : wanted->prefill.n > 0 ? "prefill"
+                        : wanted->sweep         ? "sweep"
+                                                : NULL;
+    if (stray) {
+        return error_set(err, HEARTH_EUSAGE, "--%s: --synthetic with the name of a shape wanted", stray);
+    }
+    return bench_checkpoint(front, wanted, err);
+}
+
 const struct command command_bench = {
     .name = "bench",
     .summary = "Measure tokens per second, bytes moved per token and the memory's read bandwidth.",
     .notes = "Decoding reads every active weight once per token, so the bandwidth sets a roof; the "
              "last column says how much of "
-             "it is reached.",
+             "it is reached.\n\n"
+             "With --synthetic no checkpoint is needed: random weights fill memory as the model's own "
+             "would, and sessions only pretend their context, of which the decoded tokens are the end.",
     .options = bench_options,
     .n_options = sizeof bench_options / sizeof bench_options[0],
     .values_size = sizeof(struct bench_values),

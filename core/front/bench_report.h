@@ -2,9 +2,8 @@
 #ifndef CORE_FRONT_BENCH_REPORT_H
 #define CORE_FRONT_BENCH_REPORT_H
 
+#include "core/front/bench.h"
 #include "core/front/report.h"
-
-#define BENCH_MAX_REPEATS 64u
 
 struct bench_row {
     uint64_t context;

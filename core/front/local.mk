@@ -1,7 +1,8 @@
 bin_PROGRAMS += hearth
 hearth_SOURCES = \
 	core/front/args.c core/front/args.h core/front/args_help.c core/front/args_internal.h \
-	core/front/bench.c core/front/bench_report.c core/front/bench_report.h \
+	core/front/bench.c core/front/bench.h core/front/bench_report.c core/front/bench_report.h \
+	core/front/bench_figures.c core/front/bench_figures.h core/front/bench_synthetic.c \
 	core/front/chat.c core/front/chat_line.c core/front/chat_line.h \
 	core/front/config.c \
 	core/front/devices.c \

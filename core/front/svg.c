@@ -156,3 +156,17 @@ svg_chart(struct text *text, const char *title, const char *x_label, const char 
     }
     text_add(text, "</svg>\n");
 }
+
+void
+svg_stack(struct text *text, const struct text *charts, size_t n)
+{
+    text_printf(text, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\">\n", SVG_WIDTH,
+                SVG_HEIGHT * (double)n);
+    for (size_t i = 0; i < n; i++) {
+        text_printf(text, "<g transform=\"translate(0,%.0f)\">\n", SVG_HEIGHT * (double)i);
+        text_append(text, charts[i].bytes, charts[i].length);
+        text_add(text, "</g>\n");
+        text->failed = text->failed || charts[i].failed;
+    }
+    text_add(text, "</svg>\n");
+}

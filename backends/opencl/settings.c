@@ -1,8 +1,9 @@
 /* settings.c - the plugin's options.
  *
- * `cache`: folder of compiled programs, `no` for none.  `max_alloc`: bytes the device is to allocate at once, where that is
- * less than it can.  `timeout`: seconds after which a copy that waits for earlier work gives up.  `trace`: file for a
- * Chrome/Perfetto trace.  `fault`: what shall go wrong, for tests (fault.c). */
+ * `cache`: folder of compiled programs, `no` for none.  `copies`: `pinned` or `direct`, where the device itself would
+ * choose otherwise.  `max_alloc`: bytes the device is to allocate at once, where that is less than it can.  `timeout`:
+ * seconds after which a copy that waits for earlier work gives up.  `trace`: file for a Chrome/Perfetto trace.  `fault`:
+ * what shall go wrong, for tests (fault.c). */
 #include <config.h>
 
 #include <errno.h>
@@ -13,7 +14,7 @@
 
 #include "backends/opencl/internal.h"
 
-#define MIN_ALLOC_BYTES 65536u
+#define MIN_ALLOC_BYTES 4096u
 #define MAX_TIMEOUT_S 1e9
 
 struct ocl_settings ocl_settings;
@@ -78,6 +79,21 @@ read_timeout(struct hearth_error *err)
     return 0;
 }
 
+static int
+read_copies(struct hearth_error *err)
+{
+    const char *text = option("copies");
+    ocl_settings.copies = OCL_COPIES_BY_DEVICE;
+    if (text == NULL) {
+        return 0;
+    }
+    ocl_settings.copies = strcmp(text, "pinned") == 0 ? OCL_COPIES_PINNED : OCL_COPIES_DIRECT;
+    if (ocl_settings.copies == OCL_COPIES_DIRECT && strcmp(text, "direct") != 0) {
+        return ocl_error(err, HEARTH_ECONFIG, 0, "option copies: pinned or direct wanted, \"%s\" found", text);
+    }
+    return 0;
+}
+
 int
 ocl_settings_read(const struct hearth_host *host, struct hearth_error *err)
 {
@@ -88,6 +104,9 @@ ocl_settings_read(const struct hearth_host *host, struct hearth_error *err)
     if (ocl_settings.cache != NULL && strcmp(ocl_settings.cache, "no") == 0) {
         ocl_settings.cache = NULL;
     }
-    const int status = read_number("max_alloc", MIN_ALLOC_BYTES, &ocl_settings.max_alloc_bytes, err);
+    int status = read_number("max_alloc", MIN_ALLOC_BYTES, &ocl_settings.max_alloc_bytes, err);
+    if (status == 0) {
+        status = read_copies(err);
+    }
     return status < 0 ? status : read_timeout(err);
 }

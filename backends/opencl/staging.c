@@ -62,8 +62,9 @@ ocl_staging_new(struct hearth_device *device, struct hearth_error *err)
         return ocl_error(err, HEARTH_EMEMORY, 0, "no memory for copies");
     }
     device->staging = staging;
-    staging->is_direct = device->caps.is_cpu || device->caps.unified_memory ||
-                         PIECE_BYTES > device->caps.max_alloc_bytes;
+    staging->is_direct = ocl_settings.copies == OCL_COPIES_DIRECT ||
+                         (ocl_settings.copies == OCL_COPIES_BY_DEVICE &&
+                          (device->caps.is_cpu || device->caps.unified_memory));
     for (unsigned i = 0; i < 2 && !staging->is_direct; i++) {
         const int code = piece_new(device, &staging->pieces[i]);
         if (code != CL_SUCCESS) {
@@ -93,6 +94,7 @@ piece_take(struct hearth_device *device, struct piece **ret_piece, struct hearth
     if (piece->busy != NULL) {
         const int status = ocl_wait(device, piece->busy, ocl_settings.timeout_ns, err);
         if (status == HEARTH_ETIMEOUT) {
+            device->is_lost = true;
             return status;
         }
         clReleaseEvent(piece->busy);
@@ -115,6 +117,7 @@ finish_copy(struct hearth_device *device, cl_int code, cl_event event, const cha
     (void)clFlush(device->queue);
     const int status = ocl_wait(device, event, ocl_settings.timeout_ns, err);
     clReleaseEvent(event);
+    device->is_lost = device->is_lost || status == HEARTH_ETIMEOUT; /* the copy may yet come: nothing is sure now */
     return status;
 }
 
@@ -214,6 +217,7 @@ read_pieces(struct hearth_device *device, unsigned char *dst, struct ocl_span sr
             const struct piece *piece = pieces[done / PIECE_BYTES % 2];
             const uint64_t n = size - done < PIECE_BYTES ? size - done : PIECE_BYTES;
             status = ocl_wait(device, piece->busy, ocl_settings.timeout_ns, err);
+            device->is_lost = device->is_lost || status == HEARTH_ETIMEOUT;
             if (status == 0) {
                 memcpy(dst + done, piece->bytes, (size_t)n);
             }

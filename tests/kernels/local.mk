@@ -17,6 +17,16 @@ endif
 endif
 endif
 
+# The OpenCL backend, device by device.
+EXTRA_DIST += tests/kernels/opencl-suite
+if BUILD_REF
+if BUILD_OPENCL
+if !STATIC_PLUGINS
+TESTS += tests/kernels/opencl-suite
+endif
+endif
+endif
+
 # The reference against numbers made elsewhere.
 if BUILD_REF
 if HAVE_CHECK

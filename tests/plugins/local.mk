@@ -77,3 +77,14 @@ tests_plugins_fallback_test_LDADD = tests/golden/libgolden.la $(JSONC_LIBS) $(CH
 EXTRA_tests_plugins_fallback_test_DEPENDENCIES = tests/plugins/hearth-partial.la $(GOLDEN_PLUGINS)
 endif
 endif
+
+# The OpenCL backend: copies, limits, cache, faults.
+if HAVE_CHECK
+if BUILD_OPENCL
+check_PROGRAMS += tests/plugins/opencl_test
+TESTS += tests/plugins/opencl_test
+tests_plugins_opencl_test_SOURCES = tests/plugins/opencl_test.c
+tests_plugins_opencl_test_CFLAGS = $(AM_CFLAGS) $(JSONC_CFLAGS) $(CHECK_CFLAGS)
+tests_plugins_opencl_test_LDADD = backends/opencl/libopencl.la $(JSONC_LIBS) $(CHECK_LIBS)
+endif
+endif

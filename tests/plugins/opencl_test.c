@@ -1,0 +1,396 @@
+/* opencl_test.c - the OpenCL backend through its plugin table: copies, limits, the program cache and its corruption, faults.
+ * Needs a platform (PoCL will do); without one the test is skipped. */
+#include <config.h>
+
+#include <check.h>
+#include <dirent.h>
+#include <json-c/json.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <hearth/plugin.h>
+
+#define SKIPPED 77
+#define MAX_LOG 65536
+#define DIM 96u
+#define SOON_NS 200000000u
+
+extern const struct hearth_plugin hearth_plugin_opencl;
+
+static const struct hearth_plugin *const plugin = &hearth_plugin_opencl;
+static const char *options[8]; /* "key=value", then NULL */
+static char log_text[MAX_LOG];
+static char folder[64]; /* of the cache */
+static struct hearth_device *device;
+static struct hearth_error err;
+
+static const char *
+give_option(void *context, const char *key)
+{
+    (void)context;
+    const size_t length = strlen(key);
+    for (size_t i = 0; options[i] != NULL; i++) {
+        if (strncmp(options[i], key, length) == 0 && options[i][length] == '=') {
+            return options[i] + length + 1;
+        }
+    }
+    return NULL;
+}
+
+static void
+take_log(void *context, int level, const char *text)
+{
+    (void)context;
+    (void)level;
+    const size_t length = strlen(log_text);
+    snprintf(log_text + length, sizeof log_text - length, "%s\n", text);
+}
+
+static const struct hearth_host host = {
+    .struct_size = sizeof host, .log = take_log, .option = give_option};
+
+/* Starts the plugin with two options (NULL: none). */
+static int
+start(const char *first, const char *second, uint32_t *ret_n)
+{
+    err = (struct hearth_error){0};
+    log_text[0] = '\0';
+    options[0] = first;
+    options[1] = first == NULL ? NULL : second;
+    options[2] = NULL;
+    return plugin->start(&host, ret_n, &err);
+}
+
+static void
+open_with(const char *first, const char *second)
+{
+    uint32_t n = 0;
+    ck_assert_msg(start(first, second, &n) == 0, "%s", err.text);
+    ck_assert_uint_gt(n, 0);
+    ck_assert_msg(plugin->open(0, &device, &err) == 0, "%s", err.text);
+}
+
+static void
+done(void)
+{
+    plugin->close(device);
+    plugin->stop();
+    device = NULL;
+}
+
+/* size bytes there and back, `offset` into a buffer. */
+static void
+go_and_return(uint64_t size, uint64_t offset)
+{
+    struct hearth_buffer *buffer = NULL;
+    unsigned char *sent = malloc(size), *got = calloc(size, 1);
+    ck_assert(sent != NULL && got != NULL);
+    for (uint64_t i = 0; i < size; i++) {
+        sent[i] = (unsigned char)(i * 2654435761u >> 13);
+    }
+    ck_assert_msg(plugin->buffer_alloc(device, size + offset, &buffer, &err) == 0, "%s", err.text);
+    const struct hearth_view view = {buffer, offset};
+    ck_assert_msg(plugin->buffer_write(device, view, sent, size, NULL, &err) == 0, "%s", err.text);
+    ck_assert_msg(plugin->buffer_read(device, got, view, size, NULL, &err) == 0, "%s", err.text);
+    ck_assert_int_eq(memcmp(sent, got, size), 0);
+    plugin->buffer_free(device, buffer);
+    free(sent);
+    free(got);
+}
+
+START_TEST(copies_keep_every_byte)
+{
+    static const char *const copies[] = {"copies=direct", "copies=pinned"};
+    for (int i = 0; i < 2; i++) {
+        open_with(copies[i], NULL);
+        go_and_return(1, 0);
+        go_and_return(4099, 8);
+        go_and_return((16u << 20) + 4, 4); /* a piece of pinned memory and a little */
+        go_and_return((49u << 20) + 12, 0); /* several, and an end */
+        done();
+    }
+}
+END_TEST
+
+START_TEST(a_copy_stays_inside)
+{
+    struct hearth_buffer *buffer = NULL;
+    char bytes[64] = {0};
+    open_with(NULL, NULL);
+    ck_assert_int_eq(plugin->buffer_alloc(device, 64, &buffer, &err), 0);
+    ck_assert_int_eq(plugin->buffer_write(device, (struct hearth_view){buffer, 4}, bytes, 64, NULL, &err),
+                     HEARTH_EINTERNAL);
+    ck_assert_int_eq(plugin->buffer_read(device, bytes, (struct hearth_view){buffer, 65}, 1, NULL, &err),
+                     HEARTH_EINTERNAL);
+    plugin->buffer_free(device, buffer);
+    done();
+}
+END_TEST
+
+START_TEST(the_limit_is_told_and_kept)
+{
+    struct hearth_device_info info = {.struct_size = sizeof info};
+    struct hearth_buffer *buffer = NULL;
+    open_with("max_alloc=65536", NULL);
+    ck_assert_int_eq(plugin->describe(0, &info, &err), 0);
+    ck_assert_uint_eq(info.max_buffer_bytes, 65536);
+    ck_assert_uint_gt(info.memory_bytes, 0);
+    ck_assert_str_ne(info.name, "");
+    ck_assert_int_eq(plugin->buffer_alloc(device, 65537, &buffer, &err), HEARTH_EMEMORY);
+    ck_assert_ptr_nonnull(strstr(err.text, "65537"));
+    ck_assert_ptr_null(buffer);
+    done();
+}
+END_TEST
+
+START_TEST(wrong_options_are_refused)
+{
+    static const char *const wrong[] = {"max_alloc=many", "max_alloc=1", "timeout=0",   "copies=quick",
+                                        "fault=alloc",    "fault=lost:", "fault=hang:x", "fault=tired:1"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        uint32_t n = 0;
+        int status = start(wrong[i], NULL, &n);
+        if (status == 0) { /* faults are read when a device is opened */
+            status = plugin->open(0, &device, &err);
+            plugin->stop();
+        }
+        ck_assert_msg(status == HEARTH_ECONFIG, "%s: status %d", wrong[i], status);
+        ck_assert_ptr_nonnull(strstr(err.text, "option "));
+    }
+}
+END_TEST
+
+/* One rmsnorm of one row of ones: y = 1 * rsqrt(1 + 0) * norm.  Returns the status; y is checked. */
+static int
+run_rmsnorm(void)
+{
+    float ones[DIM], norm[DIM], y[DIM] = {0};
+    struct hearth_buffer *buffer = NULL;
+    struct hearth_weight *weight = NULL;
+    struct hearth_event *event = NULL;
+    for (uint32_t i = 0; i < DIM; i++) {
+        ones[i] = 1.0f;
+        norm[i] = (float)(i + 1);
+    }
+    const struct hearth_matrix matrix = {
+        .dtype = HEARTH_F32, .rows = 1, .cols = DIM, .data = norm, .data_bytes = sizeof norm};
+    struct hearth_command command = {.op = HEARTH_OP_RMSNORM, .numerics = HEARTH_EXACT};
+    ck_assert(plugin->supports(device, HEARTH_OP_RMSNORM, HEARTH_EXACT));
+    int status = plugin->buffer_alloc(device, 2 * sizeof ones, &buffer, &err);
+    if (status == 0) {
+        status = plugin->weight_create(device, HEARTH_WEIGHT_VECTOR, &matrix, 1, &weight, &err);
+    }
+    if (status == 0) {
+        status = plugin->buffer_write(device, (struct hearth_view){buffer, 0}, ones, sizeof ones, NULL, &err);
+    }
+    if (status == 0) {
+        command.args.rmsnorm = (struct hearth_op_rmsnorm){
+            .x = {buffer, 0}, .y = {buffer, sizeof ones}, .norm = weight, .n = 1, .dim = DIM};
+        status = plugin->submit(device, &command, 1, NULL, 0, &event, &err);
+    }
+    if (status == 0) {
+        status = plugin->event_wait(device, event, SOON_NS * 100ull, &err);
+        plugin->event_free(device, event);
+    }
+    if (status == 0) {
+        status = plugin->buffer_read(device, y, (struct hearth_view){buffer, sizeof ones}, sizeof y, NULL, &err);
+        for (uint32_t i = 0; i < DIM && status == 0; i++) {
+            ck_assert_float_eq_tol(y[i], norm[i], 1e-4f);
+        }
+    }
+    plugin->weight_free(device, weight);
+    plugin->buffer_free(device, buffer);
+    return status;
+}
+
+/* The one file of the cache; 0 or several files fail the test. */
+static void
+cache_file(char path[512])
+{
+    DIR *dir = opendir(folder);
+    int n = 0;
+    ck_assert_ptr_nonnull(dir);
+    for (const struct dirent *entry = readdir(dir); entry != NULL; entry = readdir(dir)) {
+        if (entry->d_name[0] != '.') {
+            snprintf(path, 512, "%s/%.200s", folder, entry->d_name);
+            n++;
+        }
+    }
+    closedir(dir);
+    ck_assert_int_eq(n, 1);
+}
+
+static void
+run_cached(bool from_cache, const char *when)
+{
+    char option[80];
+    snprintf(option, sizeof option, "cache=%s", folder);
+    open_with(option, NULL);
+    ck_assert_msg(run_rmsnorm() == 0, "%s: %s", when, err.text);
+    ck_assert_msg((strstr(log_text, "comes from") != NULL) == from_cache, "%s: the cache was %sused", when,
+                  from_cache ? "not " : "");
+    done();
+}
+
+/* What becomes of the cache's file. */
+enum damage { CUT, FLIPPED, OTHER, LONGER, EMPTY, N_DAMAGES };
+
+static void
+damage_file(const char *path, enum damage damage)
+{
+    FILE *file = fopen(path, "rb+");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(fseek(file, 0, SEEK_END), 0);
+    const long size = ftell(file);
+    ck_assert_int_gt(size, 64);
+    if (damage == FLIPPED) {
+        ck_assert_int_eq(fseek(file, size / 2, SEEK_SET), 0);
+        const int byte = fgetc(file);
+        ck_assert_int_eq(fseek(file, size / 2, SEEK_SET), 0);
+        ck_assert_int_ne(fputc(byte ^ 0x10, file), EOF);
+    } else if (damage == OTHER) {
+        ck_assert_int_eq(fseek(file, 0, SEEK_SET), 0);
+        ck_assert_int_ge(fputs("this is no program at all, but a poem", file), 0);
+    } else if (damage == LONGER) {
+        ck_assert_int_ne(fputc('x', file), EOF);
+    }
+    ck_assert_int_eq(fclose(file), 0);
+    if (damage == CUT || damage == EMPTY) {
+        ck_assert_int_eq(truncate(path, damage == CUT ? size - 7 : 0), 0);
+    }
+}
+
+START_TEST(the_cache_serves_and_heals)
+{
+    char path[512];
+    snprintf(folder, sizeof folder, "opencl_test.%ld", (long)getpid());
+    run_cached(false, "the first time");
+    run_cached(true, "the second time");
+    for (int damage = 0; damage < N_DAMAGES; damage++) {
+        cache_file(path);
+        damage_file(path, (enum damage)damage);
+        run_cached(false, "damaged");
+        run_cached(true, "healed");
+    }
+    cache_file(path);
+    ck_assert_int_eq(unlink(path), 0);
+    ck_assert_int_eq(rmdir(folder), 0);
+}
+END_TEST
+
+START_TEST(a_cache_that_cannot_be_is_done_without)
+{
+    open_with("cache=/dev/null/nowhere", NULL);
+    ck_assert_msg(run_rmsnorm() == 0, "%s", err.text);
+    done();
+}
+END_TEST
+
+START_TEST(no_memory_is_said)
+{
+    open_with("fault=alloc:1", NULL);
+    ck_assert_int_eq(run_rmsnorm(), HEARTH_EMEMORY);
+    ck_assert_ptr_nonnull(strstr(err.text, "CL_MEM_OBJECT_ALLOCATION_FAILURE"));
+    ck_assert_int_eq(run_rmsnorm(), 0); /* and it is over */
+    done();
+    open_with("fault=alloc:2", NULL); /* the weights' first slab: a smaller one serves */
+    ck_assert_msg(run_rmsnorm() == 0, "%s", err.text);
+    done();
+}
+END_TEST
+
+START_TEST(a_failed_build_names_its_file)
+{
+    open_with("fault=build:norm", NULL);
+    ck_assert_int_eq(run_rmsnorm(), HEARTH_EDEVICE);
+    ck_assert_ptr_nonnull(strstr(err.text, "kernels-cl/norm.cl"));
+    done();
+}
+END_TEST
+
+START_TEST(a_lost_device_stays_lost)
+{
+    open_with("fault=lost:2", NULL);
+    ck_assert_int_eq(run_rmsnorm(), 0);
+    ck_assert_int_eq(run_rmsnorm(), HEARTH_ELOST);
+    ck_assert_int_eq(run_rmsnorm(), HEARTH_ELOST);
+    done();
+}
+END_TEST
+
+START_TEST(a_hung_device_is_not_waited_for)
+{
+    struct hearth_event *event = NULL;
+    struct hearth_buffer *buffer = NULL;
+    char bytes[16];
+    open_with("fault=hang:2", "timeout=0.2");
+    ck_assert_int_eq(run_rmsnorm(), 0);
+    ck_assert_int_eq(plugin->buffer_alloc(device, sizeof bytes, &buffer, &err), 0);
+    ck_assert_int_eq(plugin->submit(device, NULL, 0, NULL, 0, &event, &err), 0);
+    ck_assert_int_eq(plugin->event_wait(device, event, SOON_NS, &err), HEARTH_ETIMEOUT);
+    ck_assert_int_eq(plugin->event_wait(device, event, 0, &err), HEARTH_ETIMEOUT);
+    /* a copy behind it gives up by itself */
+    ck_assert_int_eq(plugin->buffer_read(device, bytes, (struct hearth_view){buffer, 0}, sizeof bytes, NULL, &err),
+                     HEARTH_ETIMEOUT);
+    ck_assert_int_eq(plugin->submit(device, NULL, 0, NULL, 0, NULL, &err), HEARTH_ELOST);
+    plugin->event_free(device, event);
+    plugin->buffer_free(device, buffer);
+    done();
+}
+END_TEST
+
+START_TEST(a_trace_names_what_ran)
+{
+    char option[80], path[64];
+    snprintf(path, sizeof path, "opencl_trace.%ld", (long)getpid());
+    snprintf(option, sizeof option, "trace=%s", path);
+    open_with(option, NULL);
+    ck_assert_msg(run_rmsnorm() == 0, "%s", err.text);
+    done();
+    struct json_object *trace = json_object_from_file(path), *events = NULL, *last, *name = NULL, *time = NULL;
+    ck_assert_ptr_nonnull(trace);
+    ck_assert(json_object_object_get_ex(trace, "traceEvents", &events));
+    ck_assert_uint_eq(json_object_array_length(events), 5); /* three names, the work, the wait */
+    last = json_object_array_get_idx(events, 3);
+    ck_assert(json_object_object_get_ex(last, "cat", &name));
+    ck_assert_str_eq(json_object_get_string(name), "rmsnorm");
+    ck_assert(json_object_object_get_ex(last, "dur", &time));
+    ck_assert(json_object_get_double(time) > 0.0);
+    json_object_put(trace);
+    ck_assert_int_eq(unlink(path), 0);
+}
+END_TEST
+
+int
+main(void)
+{
+    uint32_t n = 0;
+    if (start(NULL, NULL, &n) < 0 || n == 0) {
+        printf("opencl_test: no OpenCL device: skipped\n");
+        return SKIPPED;
+    }
+    plugin->stop();
+    Suite *suite = suite_create("opencl");
+    TCase *tests = tcase_create("plumbing");
+    tcase_set_timeout(tests, 120);
+    tcase_add_test(tests, copies_keep_every_byte);
+    tcase_add_test(tests, a_copy_stays_inside);
+    tcase_add_test(tests, the_limit_is_told_and_kept);
+    tcase_add_test(tests, wrong_options_are_refused);
+    tcase_add_test(tests, the_cache_serves_and_heals);
+    tcase_add_test(tests, a_cache_that_cannot_be_is_done_without);
+    tcase_add_test(tests, no_memory_is_said);
+    tcase_add_test(tests, a_failed_build_names_its_file);
+    tcase_add_test(tests, a_lost_device_stays_lost);
+    tcase_add_test(tests, a_hung_device_is_not_waited_for);
+    tcase_add_test(tests, a_trace_names_what_ran);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK); /* a driver's threads do not follow into a child */
+    srunner_run_all(runner, CK_NORMAL);
+    const int n_failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return n_failed == 0 ? 0 : 1;
+}

@@ -1,9 +1,20 @@
 # Kernels in OpenCL C.  Their text becomes part of the OpenCL backend: no file is looked for when hearth runs.
 KERNELS_CL = \
-	kernels-cl/common.cl
+	kernels-cl/common.cl \
+	kernels-cl/attend.cl \
+	kernels-cl/compress.cl \
+	kernels-cl/embed.cl \
+	kernels-cl/index.cl \
+	kernels-cl/kv.cl \
+	kernels-cl/mhc.cl \
+	kernels-cl/norm.cl \
+	kernels-cl/prepare.cl \
+	kernels-cl/product.cl \
+	kernels-cl/routes.cl \
+	kernels-cl/sum.cl
 EXTRA_DIST += $(KERNELS_CL) kernels-cl/embed
 CLEANFILES += kernels-cl/embedded.c
-kernels-cl/embedded.c: $(KERNELS_CL) kernels-cl/embed
+kernels-cl/embedded.c: $(KERNELS_CL) kernels-cl/embed kernels-cl/local.mk
 	$(AM_V_GEN)$(MKDIR_P) kernels-cl && \
 	files= && for file in $(KERNELS_CL); do \
 	    if test -f $$file; then files="$$files $$file"; else files="$$files $(srcdir)/$$file"; fi; done && \

@@ -33,6 +33,18 @@ struct route {
     float weight;
 };
 
+/* An expert on this device, as op_expert.c tells it: where in its slab w1, w3 and w2 lie.  dtypes 0: absent. */
+struct expert {
+    ulong data[3], scales[3]; /* bytes */
+    uint slab;
+    uint dtypes[3];
+};
+
+/* Routes order[first] .. + n - 1, all of one expert; n 0: none. */
+struct tile {
+    uint expert, first, n;
+};
+
 /* ---- bf16 ---- */
 
 static inline float
@@ -185,7 +197,10 @@ exact_swiglu(float gate, float up, float limit)
     return g * exact_sigmoid(g) * u;
 }
 
-/* ---- what the items of a one-dimensional work-group do together; its size is a power of two ---- */
+/* ---- what the items of a one-dimensional work-group do together; its size is a power of two ----
+ *
+ * These hold barriers, so no caller puts them in a branch, even one that all items take alike: PoCL then miscompiles
+ * the loops around them.  A count of 0 leaves a step out. */
 
 /* The sum of all items' values, in an order that the group's size alone fixes.  parts: [group size] */
 static inline float
@@ -236,7 +251,8 @@ group_maxima(const local float *row, uint n, uint block, float least, local uint
     barrier(CLK_LOCAL_MEM_FENCE);
 }
 
-/* row = H row * width^-1/2, rounded to bf16: log2(width) rounds of sums and differences.  width: a power of two */
+/* row = H row * width^-1/2, rounded to bf16: log2(width) rounds of sums and differences.
+ * width: a power of two, or 0 */
 static inline void
 group_hadamard(local float *row, uint width, float factor)
 {
@@ -370,28 +386,12 @@ kv_byte(const local float *row, const local uint *maxima, uint i, uint head_dim,
     return (i - scales) * KV_BLOCK < nope ? block_code(maxima[i - scales], E4M3_RECIPROCAL) : 0u;
 }
 
-/* Stores a KV row, quantised in native numerics.  row: [head_dim]; maxima: [ceil((head_dim - rope_dim) / 64)] */
-static inline void
-group_store_kv(const local float *row, global uchar *bytes, uint format, uint native, uint head_dim, uint rope_dim,
-               uint row_bytes, local uint *maxima)
+/* row[i] rounded to e4m3 with its block's scale. */
+static inline float
+kv_value(const local float *row, const local uint *maxima, uint i)
 {
-    const uint nope = head_dim - rope_dim;
-    global uint *words = (global uint *)bytes;
-    group_maxima(row, nope, KV_BLOCK, KV_LEAST, maxima);
-    for (uint i = (uint)get_local_id(0); i < row_bytes / 4; i += (uint)get_local_size(0)) {
-        if (format == KV_PACKED) {
-            uint word = 0;
-            for (uint k = 0; k < 4; k++) {
-                word |= kv_byte(row, maxima, 4 * i + k, head_dim, rope_dim) << 8 * k;
-            }
-            words[i] = word;
-        } else if (native && i < nope) {
-            const uint code = block_code(maxima[i / KV_BLOCK], E4M3_RECIPROCAL);
-            words[i] = as_uint(e4m3_to_f32(e4m3_from_f32(unscale(row[i], code))) * e8m0_to_f32(code));
-        } else {
-            words[i] = as_uint(row[i]);
-        }
-    }
+    const uint code = block_code(maxima[i / KV_BLOCK], E4M3_RECIPROCAL);
+    return e4m3_to_f32(e4m3_from_f32(unscale(row[i], code))) * e8m0_to_f32(code);
 }
 
 /* row[i] rounded to e2m1 with its block's scale. */
@@ -418,22 +418,25 @@ index_byte(const local float *row, const local uint *maxima, uint i, uint width)
     return byte;
 }
 
-/* Stores an indexer key, quantised in native numerics.  row: [width]; maxima: [ceil(width / 32)] */
+/* Stores a KV row, or an indexer key (then rope_dim is 0), quantised in native numerics.  row: [width]; maxima:
+ * [ceil(quantised elements / block)] */
 static inline void
-group_store_index(const local float *row, global uchar *bytes, uint format, uint native, uint width, uint row_bytes,
-                  local uint *maxima)
+group_store(const local float *row, global uchar *bytes, uint is_index, uint format, uint native, uint width,
+            uint rope_dim, uint row_bytes, local uint *maxima)
 {
+    const uint nope = width - rope_dim;
     global uint *words = (global uint *)bytes;
-    group_maxima(row, width, INDEX_BLOCK, INDEX_LEAST, maxima);
+    group_maxima(row, nope, is_index ? INDEX_BLOCK : KV_BLOCK, is_index ? INDEX_LEAST : KV_LEAST, maxima);
     for (uint i = (uint)get_local_id(0); i < row_bytes / 4; i += (uint)get_local_size(0)) {
-        if (format == KV_PACKED) {
-            uint word = 0;
-            for (uint k = 0; k < 4; k++) {
-                word |= index_byte(row, maxima, 4 * i + k, width) << 8 * k;
-            }
-            words[i] = word;
-        } else {
-            words[i] = as_uint(native ? index_value(row, maxima, i) : row[i]);
+        uint word = 0;
+        for (uint k = 4 * i; format == KV_PACKED && k < 4 * i + 4; k++) {
+            const uint byte = is_index ? index_byte(row, maxima, k, width) : kv_byte(row, maxima, k, width, rope_dim);
+            word |= byte << 8 * (k & 3);
         }
+        if (format == KV_F32) {
+            const float value = is_index ? index_value(row, maxima, i) : (i < nope ? kv_value(row, maxima, i) : row[i]);
+            word = as_uint(native ? value : row[i]);
+        }
+        words[i] = word;
     }
 }

@@ -1,0 +1,146 @@
+/* op_index.c - the lightning indexer: its queries, and the choice of the entries that a query attends to
+ * (kernels-cl/index.cl). */
+#include <config.h>
+
+#include <math.h>
+#include <stdio.h>
+
+#include "backends/opencl/rows.h"
+
+#define QUERY_ITEMS 64u
+#define SELECT_ITEMS 256u
+/* As index.cl has them. */
+#define SCORE_KEYS 32u
+#define SCORE_HEADS 16u
+#define SCORE_KEY_LANES 16u
+#define SCORE_HEAD_LANES 8u
+
+/* Scores of so many bytes are kept at once: tokens of a long prompt are scored in slices. */
+#define SCORES_BYTES (64u << 20)
+#define MAX_SLICE 32768u /* work-groups in one dimension */
+
+void
+ocl_index_query(struct ocl_call *call, const struct hearth_op_index_query *op)
+{
+    char defines[32];
+    const uint32_t group = rows_group(call, QUERY_ITEMS);
+    const uint64_t n_heads = (uint64_t)op->n * op->n_heads;
+    const struct ocl_span q = ocl_view_f32(call, "q", op->q, n_heads, op->width);
+    const struct ocl_span inv_freq = ocl_vector(call, "inv_freq", op->inv_freq, op->rope_dim / 2);
+    rows_check(call, HEARTH_KV_F32, op->width, op->rope_dim);
+    if (call->status == 0 && call->native && (op->width & (op->width - 1)) != 0) {
+        ocl_call_fail(call, HEARTH_EUNSUPPORTED, "width: a power of two wanted for the Hadamard rotation, %u found",
+                      op->width);
+    }
+    snprintf(defines, sizeof defines, "-DGROUP=%u", group);
+    struct ocl_kernel *kernel = ocl_kernel(call, "index", defines, "index_query");
+    ocl_arg_span(call, kernel, q);
+    ocl_arg_span(call, kernel, inv_freq);
+    ocl_arg_u64(call, kernel, op->position);
+    ocl_arg_u32(call, kernel, op->n_heads);
+    ocl_arg_u32(call, kernel, op->width);
+    ocl_arg_u32(call, kernel, op->rope_dim);
+    ocl_arg_f32(call, kernel, (float)(1.0 / sqrt((double)op->width)));
+    ocl_arg_u32(call, kernel, call->native);
+    ocl_arg_local(call, kernel, op->width * sizeof(float));
+    ocl_arg_local(call, kernel, rows_divide_up(op->width, OCL_INDEX_BLOCK) * sizeof(uint32_t));
+    ocl_launch_1d(call, kernel, n_heads, group);
+}
+
+/* Tokens first .. first + n - 1 of the command. */
+struct slice {
+    struct ocl_span q, head_weights, keys, indices, scores;
+    uint64_t row_bytes, max_entries;
+    uint32_t first, n;
+};
+
+static uint64_t
+visible(const struct hearth_op_index_topk *op, uint64_t token)
+{
+    return (op->position + token + 1) / op->ratio;
+}
+
+static void
+launch_scores(struct ocl_call *call, const struct hearth_op_index_topk *op, const struct slice *slice)
+{
+    const uint64_t stride = rows_divide_up(op->width, 4) + 1;
+    const size_t groups[2] = {(size_t)rows_divide_up(slice->max_entries, SCORE_KEYS), slice->n};
+    const size_t local[2] = {SCORE_KEY_LANES, SCORE_HEAD_LANES};
+    const uint64_t head_bytes = (uint64_t)op->n_heads * sizeof(float);
+    struct ocl_kernel *kernel = ocl_kernel(call, "index", "-DSCORES", "index_scores");
+    ocl_arg_span(call, kernel, ocl_at(slice->q, slice->first * head_bytes * op->width));
+    ocl_arg_span(call, kernel, ocl_at(slice->head_weights, slice->first * head_bytes));
+    ocl_arg_span(call, kernel, slice->keys);
+    ocl_arg_span(call, kernel, slice->scores);
+    ocl_arg_u64(call, kernel, op->position + slice->first);
+    ocl_arg_u32(call, kernel, op->n_heads);
+    ocl_arg_u32(call, kernel, op->width);
+    ocl_arg_u32(call, kernel, op->ratio);
+    ocl_arg_u32(call, kernel, op->top_k);
+    ocl_arg_u32(call, kernel, (uint32_t)slice->row_bytes);
+    ocl_arg_u32(call, kernel, op->kv_format);
+    ocl_arg_u32(call, kernel, (uint32_t)slice->max_entries);
+    ocl_arg_f32(call, kernel, (float)(1.0 / sqrt((double)op->width) / sqrt((double)op->n_heads)));
+    ocl_arg_u32(call, kernel, call->native);
+    ocl_arg_local(call, kernel, SCORE_KEYS * stride * 4 * sizeof(float));
+    ocl_arg_local(call, kernel, SCORE_HEADS * stride * 4 * sizeof(float));
+    ocl_launch(call, kernel, 2, groups, local);
+}
+
+static void
+launch_select(struct ocl_call *call, const struct hearth_op_index_topk *op, const struct slice *slice)
+{
+    char defines[32];
+    const uint32_t group = rows_group(call, SELECT_ITEMS);
+    snprintf(defines, sizeof defines, "-DGROUP=%u", group);
+    struct ocl_kernel *kernel = ocl_kernel(call, "index", defines, "index_select");
+    ocl_arg_span(call, kernel, slice->scores);
+    ocl_arg_span(call, kernel, ocl_at(slice->indices, slice->first * (uint64_t)op->top_k * sizeof(int32_t)));
+    ocl_arg_u64(call, kernel, op->position + slice->first);
+    ocl_arg_u32(call, kernel, op->ratio);
+    ocl_arg_u32(call, kernel, op->top_k);
+    ocl_arg_u32(call, kernel, (uint32_t)slice->max_entries);
+    ocl_arg_u32(call, kernel, call->native);
+    ocl_launch_1d(call, kernel, slice->n, group);
+}
+
+static void
+check_topk(struct ocl_call *call, const struct hearth_op_index_topk *op)
+{
+    const uint64_t stride = rows_divide_up(op->width, 4) + 1;
+    rows_check(call, op->kv_format, op->width, 0);
+    rows_check_local(call, "keys", (SCORE_KEYS + SCORE_HEADS) * stride, 4 * sizeof(float));
+    ocl_call_check(call, op->ratio > 0 && op->n > 0, "ratio and n: 1 or more wanted");
+    ocl_call_check(call, op->position < (uint64_t)INT32_MAX - op->n, "position: within 31 bits wanted");
+}
+
+void
+ocl_index_topk(struct ocl_call *call, const struct hearth_op_index_topk *op)
+{
+    check_topk(call, op);
+    if (call->status < 0) {
+        return;
+    }
+    struct slice slice = {.row_bytes = hearth_index_row_bytes(op->kv_format, op->width),
+                          .max_entries = visible(op, op->n - 1)};
+    slice.q = ocl_view_f32(call, "q", op->q, (uint64_t)op->n * op->n_heads, op->width);
+    slice.head_weights = ocl_view_f32(call, "head_weights", op->head_weights, op->n, op->n_heads);
+    slice.indices = ocl_view(call, "indices", op->indices, op->n, op->top_k, sizeof(int32_t));
+    const bool has_scores = slice.max_entries > op->top_k;
+    uint64_t at_once = MAX_SLICE;
+    if (slice.max_entries > 0) {
+        slice.keys = ocl_view(call, "keys", op->keys, slice.max_entries, slice.row_bytes, 1);
+        at_once = SCORES_BYTES / sizeof(float) / slice.max_entries;
+        at_once = at_once < 1 ? 1 : (at_once > MAX_SLICE ? MAX_SLICE : at_once);
+    }
+    at_once = at_once < op->n ? at_once : op->n;
+    slice.scores = ocl_scratch(call, at_once, (has_scores ? slice.max_entries : 1) * sizeof(float));
+    for (uint64_t first = 0; first < op->n && call->status == 0; first += at_once) {
+        slice.first = (uint32_t)first;
+        slice.n = (uint32_t)(op->n - first < at_once ? op->n - first : at_once);
+        if (has_scores) {
+            launch_scores(call, op, &slice);
+        }
+        launch_select(call, op, &slice);
+    }
+}

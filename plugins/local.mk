@@ -37,3 +37,7 @@ hearth_opencl_la_LDFLAGS = $(PLUGIN_LDFLAGS) -Wl,-z,nodelete -export-symbols-reg
 if STATIC_PLUGINS
 STATIC_PLUGIN_LIBS += backends/host/libhost.la
 endif
+
+# For strangers to copy; built and checked by tests/installed/run.
+templatedir = $(docdir)/template
+dist_template_DATA = plugins/template/Makefile plugins/template/expert.c plugins/template/plugin.c plugins/template/template.h

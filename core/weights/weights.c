@@ -123,6 +123,23 @@ load_experts(struct weights *weights, uint32_t layer, struct load *load, struct 
     return HEARTH_OK;
 }
 
+/* Whether an operation that rotates runs there. */
+static bool
+device_rotates(const struct weights *weights, uint32_t device)
+{
+    static const enum hearth_op always[] = {HEARTH_OP_QUERY_ROPE, HEARTH_OP_KV_APPEND, HEARTH_OP_ATTENTION};
+    bool rotates = false;
+    for (uint32_t layer = 0; layer < weights->shape->n_layers; layer++) {
+        const enum layer_kind kind = shape_layer_kind(weights->shape, layer);
+        for (size_t i = 0; i < sizeof always / sizeof always[0]; i++) {
+            rotates = rotates || plan_op_device(weights->plan, layer, always[i]) == device;
+        }
+        rotates = rotates || (kind != LAYER_SWA && plan_op_device(weights->plan, layer, HEARTH_OP_COMPRESS) == device) ||
+                  (kind == LAYER_CSA && plan_op_device(weights->plan, layer, HEARTH_OP_INDEX_QUERY) == device);
+    }
+    return rotates;
+}
+
 static int
 load_ropes(struct weights *weights, struct load *load, struct hearth_error *err)
 {
@@ -135,8 +152,8 @@ load_ropes(struct weights *weights, struct load *load, struct hearth_error *err)
         shape_inv_freq(weights->shape, table == ROPE_COMPRESSED, weights->inv_freq[table]);
     }
     for (uint32_t device = 0; device < PLAN_MAX_DEVICES; device++) {
-        for (int table = 0; plan_uses_device(weights->plan, device) && table < N_ROPE_TABLES;
-             table++) {
+        const bool wanted = plan_uses_device(weights->plan, device) && device_rotates(weights, device);
+        for (int table = 0; wanted && table < N_ROPE_TABLES; table++) {
             const struct hearth_matrix matrix = {.dtype = HEARTH_F32, .rows = 1, .cols = n,
                                                  .data = weights->inv_freq[table],
                                                  .data_bytes = n * sizeof(float)};

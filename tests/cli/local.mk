@@ -23,6 +23,7 @@ dist_check_SCRIPTS += \
 	tests/cli/errors_test.sh \
 	tests/cli/eval_test.sh \
 	tests/cli/help_test.sh \
+	tests/cli/plugin_test.sh \
 	tests/cli/reports_test.sh \
 	tests/cli/run_test.sh \
 	tests/cli/terminal_test.sh \
@@ -33,6 +34,7 @@ TESTS += \
 	tests/cli/errors_test.sh \
 	tests/cli/eval_test.sh \
 	tests/cli/help_test.sh \
+	tests/cli/plugin_test.sh \
 	tests/cli/reports_test.sh \
 	tests/cli/run_test.sh \
 	tests/cli/terminal_test.sh \

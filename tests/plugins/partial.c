@@ -4,7 +4,10 @@
  *
  *   lacks         names of operations, separated by '|'; "all-but:" in front turns the list round
  *   memory_bytes  what it claims to have; default: unknown
- *   lost_after    from this submission on every call answers that the device is gone */
+ *   lost_after    from this submission on every call answers that the device is gone
+ *   spoils        names an operation whose first output it spoils: rmsnorm or expert_ffn
+ *
+ * Lacking all but expert_ffn it refuses every other weight, as a device with that one kernel does. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +21,8 @@ extern const struct hearth_plugin hearth_plugin_partial;
 
 static struct {
     bool lacks[HEARTH_N_OPS];
+    bool only_experts;
+    const char *spoils; /* or NULL */
     uint64_t memory_bytes;
     long lost_after; /* -1: never */
     long n_submits;
@@ -53,6 +58,8 @@ partial_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct he
     for (int op = 0; op < HEARTH_N_OPS; op++) {
         partial.lacks[op] = lacks && list_has(lacks + (turned ? strlen(all_but) : 0), op_names[op]) != turned;
     }
+    partial.only_experts = turned && strcmp(lacks + strlen(all_but), "expert_ffn") == 0;
+    partial.spoils = host->option(host->context, "spoils");
     partial.memory_bytes = memory ? strtoull(memory, NULL, 10) : 0;
     partial.lost_after = lost_after ? strtol(lost_after, NULL, 10) : -1;
     partial.n_submits = 0;
@@ -110,6 +117,27 @@ partial_buffer_read(struct hearth_device *device, void *dst, struct hearth_view 
     return status < 0 ? status : host_buffer_read(device, dst, src, size, ret_event, err);
 }
 
+static int
+partial_weight_create(struct hearth_device *device, enum hearth_weight_role role, const struct hearth_matrix *matrices,
+                      size_t n_matrices, struct hearth_weight **ret_weight, struct hearth_error *err)
+{
+    if (partial.only_experts && role != HEARTH_WEIGHT_EXPERT) {
+        return host_error(err, HEARTH_EUNSUPPORTED, 0, "an expert wanted, role %d found", (int)role);
+    }
+    return ref_weight_create(device, role, matrices, n_matrices, ret_weight, err);
+}
+
+/* One element of the command's output, one step away. */
+static void
+spoil(const struct hearth_command *command)
+{
+    if (partial.spoils && strcmp(partial.spoils, op_names[command->op]) == 0) {
+        const struct hearth_view *view =
+            command->op == HEARTH_OP_RMSNORM ? &command->args.rmsnorm.y : &command->args.expert_ffn.y;
+        view->buffer->bytes[view->offset + 2] ^= 1; /* of a little-endian f32: the last bit of its bf16 */
+    }
+}
+
 static bool
 partial_supports(const struct hearth_device *device, uint32_t op, uint32_t numerics)
 {
@@ -135,7 +163,11 @@ partial_submit(struct hearth_device *device, const struct hearth_command *comman
             }
         }
     }
-    return ref_submit(device, commands, n_commands, waits, n_waits, ret_event, err);
+    const int status = ref_submit(device, commands, n_commands, waits, n_waits, ret_event, err);
+    for (size_t i = 0; status == 0 && i < n_commands; i++) {
+        spoil(&commands[i]);
+    }
+    return status;
 }
 
 const struct hearth_plugin hearth_plugin_partial = {
@@ -152,7 +184,7 @@ const struct hearth_plugin hearth_plugin_partial = {
     .buffer_free = host_buffer_free,
     .buffer_write = partial_buffer_write,
     .buffer_read = partial_buffer_read,
-    .weight_create = ref_weight_create,
+    .weight_create = partial_weight_create,
     .weight_free = ref_weight_free,
     .supports = partial_supports,
     .submit = partial_submit,

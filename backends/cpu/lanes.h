@@ -23,11 +23,19 @@
 #define DIGIT_BITS 7
 #endif
 
-/* Loops over a constant few registers are laid out in full. */
+/* Loops over a constant few registers are laid out in full; others must stay loops. */
 #ifdef __clang__
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define ONE_BY_ONE _Pragma("clang loop unroll(disable)")
 #else
 #define UNROLL _Pragma("GCC unroll 16")
+#define ONE_BY_ONE _Pragma("GCC unroll 1")
+#endif
+
+/* A sum stays in its register here: without it gcc puts off additions, and runs out of registers for what is to be
+ * added. */
+#ifndef KEEP
+#define KEEP(word) __asm__("" : "+v"(word))
 #endif
 
 #ifdef __AVX512F__

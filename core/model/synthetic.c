@@ -60,7 +60,8 @@ static int
 make_name(struct model *model, const struct hearth_synthetic *request, struct hearth_error *err)
 {
     struct text name = {0};
-    text_printf(&name, "synthetic %s (%u layers)", request->preset, model->shape.n_layers);
+    text_printf(&name, "synthetic %s (%u layer%s)", request->preset, model->shape.n_layers,
+                model->shape.n_layers == 1 ? "" : "s");
     model->path = text_take(&name);
     if (!model->path) {
         return error_no_memory(err, "a name");

@@ -18,6 +18,7 @@ tests_cli_front_test_LDADD = libhearth.la core/base/libbase.la $(CHECK_LIBS)
 endif
 
 dist_check_SCRIPTS += \
+	tests/cli/bench_test.sh \
 	tests/cli/chat_test.sh \
 	tests/cli/config_test.sh \
 	tests/cli/errors_test.sh \
@@ -29,6 +30,7 @@ dist_check_SCRIPTS += \
 	tests/cli/terminal_test.sh \
 	tests/cli/usage_test.sh
 TESTS += \
+	tests/cli/bench_test.sh \
 	tests/cli/chat_test.sh \
 	tests/cli/config_test.sh \
 	tests/cli/errors_test.sh \

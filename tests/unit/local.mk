@@ -42,6 +42,11 @@ tests_unit_sizes_test_SOURCES = tests/unit/sizes_test.c \
 	tests/unit/checkpoint.c tests/unit/checkpoint.h tests/unit/published.c tests/unit/published.h
 tests_unit_sizes_test_CFLAGS = $(AM_CFLAGS) $(JSONC_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_sizes_test_LDADD = $(MODEL_TEST_LIBS)
+check_PROGRAMS += tests/unit/synthetic_test
+TESTS += tests/unit/synthetic_test
+tests_unit_synthetic_test_SOURCES = tests/unit/synthetic_test.c tests/unit/published.c tests/unit/published.h
+tests_unit_synthetic_test_CFLAGS = $(AM_CFLAGS) $(JSONC_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_synthetic_test_LDADD = $(MODEL_TEST_LIBS)
 endif
 
 if HAVE_CHECK
@@ -68,6 +73,20 @@ tests_unit_session_test_SOURCES = tests/unit/session_test.c
 tests_unit_session_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_session_test_LDADD = tests/golden/libgolden.la $(CHECK_LIBS)
 EXTRA_tests_unit_session_test_DEPENDENCIES = $(GOLDEN_PLUGINS)
+
+check_PROGRAMS += tests/unit/pretend_test
+TESTS += tests/unit/pretend_test
+tests_unit_pretend_test_SOURCES = tests/unit/pretend_test.c
+tests_unit_pretend_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_pretend_test_CPPFLAGS = $(AM_CPPFLAGS)
+tests_unit_pretend_test_LDADD = tests/golden/libgolden.la $(CHECK_LIBS)
+EXTRA_tests_unit_pretend_test_DEPENDENCIES = $(GOLDEN_PLUGINS)
+if BUILD_CPU
+tests_unit_pretend_test_CPPFLAGS += -DTEST_CPU
+if !STATIC_PLUGINS
+EXTRA_tests_unit_pretend_test_DEPENDENCIES += hearth-cpu.la
+endif
+endif
 
 check_PROGRAMS += tests/unit/threads_test
 TESTS += tests/unit/threads_test

@@ -16,6 +16,7 @@ backends_opencl_libopencl_la_SOURCES = \
 	backends/opencl/fault.c \
 	backends/opencl/internal.h \
 	backends/opencl/launch.c \
+	backends/opencl/measure.c \
 	backends/opencl/memory.c \
 	backends/opencl/op_attend.c \
 	backends/opencl/op_compress.c \

@@ -97,6 +97,7 @@ struct ocl_caps {
     bool is_cpu, is_gpu, is_nvidia;
     bool fp64, fp16, subgroups, int_dot, unified_memory;
     bool exact_divide;        /* correctly rounded / and sqrt in f32: native expert_ffn needs it */
+    bool denormals;           /* keeps subnormal f32 */
     uint32_t nv_capability;   /* 90 for 9.0; 0: no NVIDIA */
     uint32_t lanes;           /* preferred multiple of a work-group's size: warp, wavefront, SIMD width */
     uint32_t n_units;

@@ -172,6 +172,7 @@ find_caps(struct ocl_found *found, const char *extensions)
     caps->int_dot = found->has_std3 && has_word(extensions, "cl_khr_integer_dot_product");
     caps->unified_memory = ask_uint(id, CL_DEVICE_HOST_UNIFIED_MEMORY) != 0;
     caps->exact_divide = (ask_ulong(id, CL_DEVICE_SINGLE_FP_CONFIG) & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0;
+    caps->denormals = (ask_ulong(id, CL_DEVICE_SINGLE_FP_CONFIG) & CL_FP_DENORM) != 0;
     caps->n_units = ask_uint(id, CL_DEVICE_MAX_COMPUTE_UNITS);
     caps->max_group = ask_size(id, CL_DEVICE_MAX_WORK_GROUP_SIZE);
     caps->local_bytes = ask_ulong(id, CL_DEVICE_LOCAL_MEM_SIZE);

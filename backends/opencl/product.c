@@ -1,0 +1,173 @@
+/* product.c - see product.h. */
+#include <config.h>
+
+#include <stdio.h>
+
+#include "backends/opencl/product.h"
+
+#define DEFINES_BYTES 256
+
+static uint32_t
+unit_elements(uint32_t dtype)
+{
+    switch (dtype) {
+    case HEARTH_F32:
+        return 4;
+    case HEARTH_BF16:
+        return 8;
+    case HEARTH_E4M3:
+        return 16;
+    default:
+        return 32;
+    }
+}
+
+bool
+ocl_rows_aligned(uint32_t dtype, uint64_t cols)
+{
+    return cols % unit_elements(dtype) == 0;
+}
+
+enum ocl_form
+ocl_form_for(const struct ocl_call *call, uint32_t dtype, bool same_bits)
+{
+    if (!call->native || (dtype != HEARTH_E4M3 && dtype != HEARTH_E2M1X2)) {
+        return OCL_PLAIN;
+    }
+    return dtype == HEARTH_E2M1X2 || same_bits ? OCL_BLOCKS : OCL_QUADS;
+}
+
+bool
+ocl_product_can(struct ocl_call *call, const char *name, uint32_t dtype)
+{
+    const bool can = dtype == HEARTH_F32 || dtype == HEARTH_BF16 || dtype == HEARTH_E4M3 || dtype == HEARTH_E2M1X2;
+    if (call->status == 0 && !can) {
+        ocl_call_fail(call, HEARTH_EUNSUPPORTED, "%s: a weight of f32, bf16, e4m3 or e2m1 wanted, type %u found", name,
+                      dtype);
+    }
+    return call->status == 0;
+}
+
+static void
+prepare_defines(const struct ocl_call *call, const struct ocl_prepare *prepare, char *defines, size_t size)
+{
+    char unit[48] = "";
+    if (prepare->form != OCL_PLAIN) {
+        snprintf(unit, sizeof unit, " -DUNIT=%u%s", unit_elements(prepare->dtype),
+                 prepare->form == OCL_BLOCKS ? " -DBLOCK_SUMS" : "");
+    }
+    snprintf(defines, size, "-DDTYPE=%u -DBLOCKS=%u%s%s%s%s", prepare->dtype, ocl_tuning_of(call->device)->blocks, unit,
+             prepare->up.mem != NULL ? " -DSWIGLU" : "", prepare->routes.mem != NULL ? " -DROUTES" : "",
+             call->native ? " -DNATIVE" : "");
+}
+
+void
+ocl_prepare(struct ocl_call *call, const struct ocl_prepare *prepare, struct ocl_input *ret_input)
+{
+    const uint64_t n_blocks = ((uint64_t)prepare->cols + OCL_ACT_BLOCK - 1) / OCL_ACT_BLOCK;
+    const uint32_t per_group = ocl_tuning_of(call->device)->blocks;
+    const size_t groups[2] = {(size_t)((n_blocks + per_group - 1) / per_group), prepare->n};
+    const size_t local[2] = {OCL_ACT_BLOCK / 4, per_group};
+    struct ocl_input input = {.form = prepare->form, .values = prepare->x};
+    char defines[DEFINES_BYTES];
+    if (prepare->form == OCL_PLAIN && prepare->up.mem == NULL) {
+        *ret_input = input;
+        return;
+    }
+    input.values = ocl_scratch(call, prepare->n * n_blocks * OCL_ACT_BLOCK, sizeof(float));
+    input.scales = ocl_scratch(call, prepare->n * n_blocks, 1);
+    prepare_defines(call, prepare, defines, sizeof defines);
+    struct ocl_kernel *kernel = ocl_kernel(call, "prepare", defines, "prepare");
+    ocl_arg_span(call, kernel, prepare->x);
+    ocl_arg_span(call, kernel, prepare->up);
+    ocl_arg_span(call, kernel, prepare->routes);
+    ocl_arg_span(call, kernel, prepare->experts);
+    ocl_arg_span(call, kernel, input.values);
+    ocl_arg_span(call, kernel, input.scales);
+    ocl_arg_u32(call, kernel, prepare->cols);
+    ocl_arg_u32(call, kernel, prepare->n_experts);
+    ocl_arg_f32(call, kernel, prepare->limit);
+    ocl_launch(call, kernel, 2, groups, local);
+    *ret_input = input;
+}
+
+struct ocl_kernel *
+ocl_product_kernel(struct ocl_call *call, const char *name, uint32_t dtype, enum ocl_form form,
+                   const struct ocl_tile *tile, bool aligned, const char *more)
+{
+    static const char *const forms[] = {
+        [OCL_PLAIN] = "", [OCL_QUADS] = " -DX_QUADS", [OCL_BLOCKS] = " -DX_QUADS -DBLOCKS"};
+    char defines[DEFINES_BYTES];
+    snprintf(defines, sizeof defines, "-DDTYPE=%u -DROWS=%u -DTOKENS=%u -DLANES=%u%s%s%s%s", dtype, tile->rows,
+             tile->tokens, ocl_tuning_of(call->device)->lanes, forms[form], aligned ? " -DALIGNED" : "",
+             call->device->caps.denormals ? " -DDENORMALS" : "", more);
+    return ocl_kernel(call, "product", defines, name);
+}
+
+/* Whether 16 bytes can be read at once of the part's data and of x. */
+static bool
+part_aligned(const struct ocl_dense *dense, const struct ocl_part *part)
+{
+    return ocl_rows_aligned(dense->weight->dtype, dense->weight->cols) && part->data.offset % 16 == 0 &&
+           (dense->input.form != OCL_PLAIN || dense->input.values.offset % 16 == 0) &&
+           (dense->second == NULL || dense->second->parts[0].data.offset % 16 == 0);
+}
+
+/* The rows of one part. */
+static void
+dense_part(struct ocl_call *call, const struct ocl_dense *dense, const struct ocl_part *part, uint32_t n_rows,
+           struct ocl_span y)
+{
+    const struct ocl_tuning *tuning = ocl_tuning_of(call->device);
+    const struct ocl_tile *tile = dense->n >= tuning->many_tokens ? &tuning->many : &tuning->one;
+    const struct ocl_part *second = dense->second == NULL ? part : &dense->second->parts[0];
+    const size_t groups[3] = {(n_rows + tile->rows - 1) / tile->rows, (dense->n + tile->tokens - 1) / tile->tokens,
+                              dense->groups};
+    const size_t local[3] = {tuning->lanes, 1, 1};
+    struct ocl_kernel *kernel = ocl_product_kernel(call, "dense", dense->weight->dtype, dense->input.form, tile,
+                                                   part_aligned(dense, part), dense->round ? " -DROUND" : "");
+    ocl_arg_span(call, kernel, dense->input.values);
+    ocl_arg_span(call, kernel, dense->input.scales);
+    ocl_arg_span(call, kernel, part->data);
+    ocl_arg_span(call, kernel, part->scales);
+    ocl_arg_span(call, kernel, y);
+    ocl_arg_u32(call, kernel, dense->n);
+    ocl_arg_u32(call, kernel, (uint32_t)dense->weight->cols);
+    ocl_arg_u32(call, kernel, n_rows);
+    ocl_arg_u32(call, kernel, dense->row_step);
+    ocl_arg_u64(call, kernel, second->data.offset - part->data.offset);
+    ocl_arg_u64(call, kernel, second->scales.offset - part->scales.offset);
+    ocl_arg_u32(call, kernel, dense->x_step);
+    ocl_arg_u32(call, kernel, dense->x_next);
+    ocl_arg_u32(call, kernel, dense->y_stride);
+    ocl_arg_u32(call, kernel, dense->y_step);
+    ocl_launch(call, kernel, 3, groups, local);
+}
+
+void
+ocl_dense(struct ocl_call *call, const struct ocl_dense *dense)
+{
+    if (call->status < 0 || !ocl_call_check(call, dense->weight->n_parts == 1, "a matrix in one part wanted")) {
+        return;
+    }
+    dense_part(call, dense, &dense->weight->parts[0], dense->n_rows, dense->y);
+}
+
+void
+ocl_dense_whole(struct ocl_call *call, const struct ocl_matrix *weight, struct ocl_input input, struct ocl_span y,
+                uint32_t n, bool round)
+{
+    for (uint32_t i = 0; call->status == 0 && i < weight->n_parts; i++) {
+        const struct ocl_part *part = &weight->parts[i];
+        const struct ocl_dense dense = {
+            .weight = weight,
+            .input = input,
+            .n = n,
+            .groups = 1,
+            .x_step = 1,
+            .y_stride = (uint32_t)weight->rows,
+            .round = round,
+        };
+        dense_part(call, &dense, part, (uint32_t)part->n_rows, ocl_at(y, part->first_row * sizeof(float)));
+    }
+}

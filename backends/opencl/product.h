@@ -1,0 +1,58 @@
+/* product.h - y = x W^T on the device: what linear, output_groups, the router and the experts share. */
+#ifndef BACKENDS_OPENCL_PRODUCT_H
+#define BACKENDS_OPENCL_PRODUCT_H
+
+#include "backends/opencl/opencl.h"
+#include "backends/opencl/tuning.h"
+
+/* The forms of activations (prepare.cl, product.cl).  BLOCKS gives the contract's bits. */
+enum ocl_form { OCL_PLAIN = 0, OCL_QUADS, OCL_BLOCKS };
+
+/* Rows of activations ready for a product. */
+struct ocl_input {
+    enum ocl_form form;
+    struct ocl_span values, scales;
+};
+
+/* The form that a product with a weight of this type wants.  same_bits: the product is part of the contract. */
+enum ocl_form ocl_form_for(const struct ocl_call *call, uint32_t dtype, bool same_bits);
+/* Whether the weight's dtype is one that product.cl multiplies with; else the call fails. */
+bool ocl_product_can(struct ocl_call *call, const char *name, uint32_t dtype);
+
+/* What prepare.cl makes.  up NULL: x as it is; else the gated activation of x (gates) and up. */
+struct ocl_prepare {
+    struct ocl_span x, up;
+    struct ocl_span routes, experts; /* mem NULL: every row, without a weight */
+    uint32_t n_experts;
+    float limit;
+    uint32_t n, cols;
+    uint32_t dtype; /* of the weight that the rows will meet */
+    enum ocl_form form;
+};
+
+/* x itself where there is nothing to do; else rows in scratch. */
+void ocl_prepare(struct ocl_call *call, const struct ocl_prepare *prepare, struct ocl_input *ret_input);
+
+/* groups products side by side; group g: rows g * row_step .. + n_rows - 1 of the weight with rows t * x_step + g *
+ * x_next of x, to y[t * y_stride + g * y_step + row]. */
+struct ocl_dense {
+    const struct ocl_matrix *weight;
+    const struct ocl_matrix *second; /* group 1's matrix, alike and of one slab; NULL: weight is all groups' */
+    struct ocl_input input;
+    struct ocl_span y;
+    uint32_t n, groups, n_rows, row_step, x_step, x_next, y_stride, y_step;
+    bool round;
+};
+
+void ocl_dense(struct ocl_call *call, const struct ocl_dense *dense);
+/* The whole matrix with n rows of x; y: [n][rows]. */
+void ocl_dense_whole(struct ocl_call *call, const struct ocl_matrix *weight, struct ocl_input input, struct ocl_span y,
+                     uint32_t n, bool round);
+
+/* The kernel `name` of product.cl for a tile; more: further defines, or "". */
+struct ocl_kernel *ocl_product_kernel(struct ocl_call *call, const char *name, uint32_t dtype, enum ocl_form form,
+                                      const struct ocl_tile *tile, bool aligned, const char *more);
+/* Whether rows of cols elements are whole units of 16 bytes. */
+bool ocl_rows_aligned(uint32_t dtype, uint64_t cols);
+
+#endif

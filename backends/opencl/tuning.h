@@ -1,0 +1,25 @@
+/* tuning.h - the sizes of tiles and work-groups, one row for each class of device. */
+#ifndef BACKENDS_OPENCL_TUNING_H
+#define BACKENDS_OPENCL_TUNING_H
+
+#include "backends/opencl/opencl.h"
+
+/* A tile of product.cl. */
+struct ocl_tile {
+    uint32_t rows, tokens;
+};
+
+/* rows * tokens of a tile are at most lanes.  lanes alone decides the order of sums: it is the same for all tiles. */
+struct ocl_tuning {
+    uint32_t lanes;            /* work items that share a product's tile: a multiple of 32 */
+    struct ocl_tile one, many; /* a tile for few tokens (tokens 1), for many */
+    uint32_t many_tokens;      /* the smallest n that is many */
+    uint32_t many_routes;      /* the smallest number of routes that are worth ordering by expert */
+    uint32_t blocks;           /* of 128 elements that a work-group of prepare.cl makes */
+    uint32_t items;            /* work items of the element-wise kernels */
+};
+
+/* Borrowed; constant. */
+const struct ocl_tuning *ocl_tuning_of(const struct hearth_device *device);
+
+#endif

@@ -1,0 +1,132 @@
+/* prepare.cl - rows of activations made ready for product.cl: quantised (act_quant of docs/numerics.md, blocks of 128),
+ * and before that, with SWIGLU, the gated activation of an expert's two products.
+ *
+ * 32 work items make a block of 128 elements, a quad each; a work-group is 32 x BLOCKS of one row.
+ *
+ * x: f32 [rows][cols]; with SWIGLU it is the gates and `up` the other factor, same shape.  With ROUTES row i is route
+ * i, whose weight joins the product; rows whose expert is absent, or has a w2 of another type than DTYPE, are left alone.
+ * y: with UNIT (16 or 32 elements) quads as product.cl reads them, int4 with BLOCK_SUMS, else float4, and y_scales e8m0
+ * [rows][blocks]; without UNIT f32 [rows][cols], not quantised.  NATIVE: the activation is rounded to bf16. */
+
+#define BLOCK 128u
+#define BLOCK_QUADS (BLOCK / 4u)
+#define FLOOR 1e-4f
+
+/* Elements at .. + 3 of a row; what is beyond the row is 0. */
+static inline float4
+row_quad(const global float *row, uint at, uint cols)
+{
+    return (float4)(at < cols ? row[at] : 0.0f, at + 1u < cols ? row[at + 1u] : 0.0f,
+                    at + 2u < cols ? row[at + 2u] : 0.0f, at + 3u < cols ? row[at + 3u] : 0.0f);
+}
+
+#ifdef SWIGLU
+static inline float
+activation(float gate, float up, float weight, float limit)
+{
+#ifdef NATIVE
+    const float value = exact_swiglu(gate, up, limit);
+#ifdef ROUTES
+    return round_bf16(value * weight);
+#else
+    return round_bf16(value);
+#endif
+#else
+    const float g = gate > limit ? limit : gate;
+    const float u = up < -limit ? -limit : (up > limit ? limit : up);
+    return g / (1.0f + exp(-g)) * u * weight;
+#endif
+}
+#endif
+
+#ifdef UNIT
+/* The largest of the bits of a block's magnitudes and of act_quant's floor: they order as the floats do, infinities and
+ * NaNs last. */
+static inline uint
+largest_bits(const local uint *magnitudes)
+{
+    uint largest = as_uint(FLOOR);
+    for (uint i = 0; i < BLOCK_QUADS; i++) {
+        largest = max(largest, magnitudes[i]);
+    }
+    return largest;
+}
+
+static inline float
+quantised(float value, float reciprocal)
+{
+    return e4m3_to_f32(e4m3_from_f32(value * reciprocal));
+}
+
+/* All lanes come here; those of a block that is not wanted only meet the others at the barrier. */
+static inline void
+store_quantised(float4 value, bool is_wanted, local uint *magnitudes, uint n_blocks, uint row, uint block,
+                global uchar *y, global uchar *y_scales)
+{
+    const uint lane = get_local_id(0), quads = UNIT / 4u, unit = (block * BLOCK_QUADS + lane) / quads;
+    const uint4 bits = as_uint4(fabs(value));
+    magnitudes[lane] = max(max(bits.x, bits.y), max(bits.z, bits.w));
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (!is_wanted) {
+        return;
+    }
+    const uint code = block_code(largest_bits(magnitudes), E4M3_RECIPROCAL);
+    const float reciprocal = code == E8M0_NAN ? 0.0f : as_float((254u - code) << 23);
+    float4 out = (float4)(0.0f);
+    if (code != E8M0_NAN) {
+        out = (float4)(quantised(value.x, reciprocal), quantised(value.y, reciprocal), quantised(value.z, reciprocal),
+                       quantised(value.w, reciprocal));
+    }
+    const ulong at = ((ulong)row * quads + lane % quads) * (n_blocks * (BLOCK / UNIT)) + unit;
+#ifdef BLOCK_SUMS
+    ((global int4 *)y)[at] = convert_int4(out * 512.0f);
+#else
+    ((global float4 *)y)[at] = out;
+#endif
+    if (lane == 0u) {
+        y_scales[(ulong)row * n_blocks + block] = (uchar)code;
+    }
+}
+#endif
+
+static inline void
+store_plain(float4 value, uint at, uint cols, global float *row)
+{
+    const float values[4] = {value.x, value.y, value.z, value.w};
+    for (uint i = 0; i < 4u && at + i < cols; i++) {
+        row[at + i] = values[i];
+    }
+}
+
+kernel __attribute__((reqd_work_group_size(32, BLOCKS, 1))) void
+prepare(PLACE_CONST(x), PLACE_CONST(up), PLACE_CONST(routes), PLACE_CONST(experts), PLACE(y), PLACE(y_scales),
+        uint cols, uint n_experts, float limit)
+{
+    const uint row = get_group_id(1), block = get_group_id(0) * BLOCKS + get_local_id(1);
+    const uint at = block * BLOCK + get_local_id(0) * 4u;
+    const uint n_blocks = (cols + BLOCK - 1u) / BLOCK;
+    const ulong first = (ulong)row * cols;
+    bool is_wanted = block < n_blocks;
+#ifdef ROUTES
+    const struct route route = AT_CONST(struct route, routes)[row];
+    is_wanted = is_wanted && route.expert < n_experts &&
+                AT_CONST(struct expert, experts)[min(route.expert, n_experts - 1u)].dtypes[2] == DTYPE;
+    const float weight = route.weight;
+#elif defined(SWIGLU)
+    const float weight = 1.0f;
+#endif
+    const uint end = is_wanted ? cols : 0u; /* an absent expert's row was not written */
+    float4 value = row_quad(AT_CONST(float, x) + first, at, end);
+#ifdef SWIGLU
+    const float4 other = row_quad(AT_CONST(float, up) + first, at, end);
+    value = (float4)(activation(value.x, other.x, weight, limit), activation(value.y, other.y, weight, limit),
+                     activation(value.z, other.z, weight, limit), activation(value.w, other.w, weight, limit));
+#endif
+#ifdef UNIT
+    local uint magnitudes[BLOCKS * BLOCK_QUADS];
+    store_quantised(value, is_wanted, magnitudes + get_local_id(1) * BLOCK_QUADS, n_blocks, row, block, AT(uchar, y),
+                    AT(uchar, y_scales));
+#else
+    store_plain(value, at, end, AT(float, y) + first);
+#endif
+}

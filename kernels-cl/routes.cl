@@ -1,0 +1,148 @@
+/* routes.cl - the router's choice of experts, and the order in which their routes are worked on.
+ *
+ *     a_e = sqrt(softplus(logit_e));   weight = a_e / sum of the chosen a * route_scale
+ *
+ * logits  f32 [n][n_experts], as product.cl made them
+ * bias    f32 [n_experts], or a null pointer
+ * table   i64 [n_rows][top_k], with TABLE: the experts by token id
+ * routes  struct route [n][top_k] */
+
+/* softplus(x) is log(1 + e^x); far below 0 it is e^x to the last bit, and its root is taken in the exponent so that
+ * nothing is subnormal. */
+static inline float
+affinity(float logit)
+{
+    if (logit < -17.0f) {
+        return exp(0.5f * logit);
+    }
+    return sqrt(logit > 20.0f ? logit : log1p(exp(logit)));
+}
+
+/* Whether expert e goes before expert f: the larger score, then the lower number. */
+static inline bool
+is_before(const local float *scores, uint e, uint f)
+{
+    return scores[e] > scores[f] || (scores[e] == scores[f] && e < f);
+}
+
+/* Leaves the top_k best experts in chosen[0 .. top_k - 1], ascending.  marks: [n_experts].  Every expert counts those
+ * before it; a NaN counts as the least score, so that there are always top_k. */
+static void
+choose_best(const global float *logits, const global float *bias, uint n_experts, uint top_k, local float *scores,
+            local uint *marks, local uint *chosen)
+{
+    const uint lane = get_local_id(0), n_lanes = get_local_size(0);
+    for (uint e = lane; e < n_experts; e += n_lanes) {
+        const float score = affinity(logits[e]) + (bias == 0 ? 0.0f : bias[e]);
+        scores[e] = score == score ? score : -INFINITY;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (uint e = lane; e < n_experts; e += n_lanes) {
+        uint n_before = 0;
+        for (uint f = 0; f < n_experts; f++) {
+            n_before += is_before(scores, f, e) ? 1u : 0u;
+        }
+        marks[e] = n_before < top_k ? 1u : 0u;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (uint e = lane; e < n_experts; e += n_lanes) {
+        uint at = 0;
+        for (uint f = 0; f < e && marks[e]; f++) {
+            at += marks[f];
+        }
+        if (marks[e]) {
+            chosen[at] = e;
+        }
+    }
+}
+
+/* A work-group is a token.  words: 4 bytes for each of 2 * n_experts + top_k.  An id or an expert out of range gives
+ * the token NaN weights. */
+kernel void
+choose(PLACE_CONST(logits), PLACE_CONST(bias), PLACE_CONST(table), PLACE_CONST(ids), PLACE(routes), uint n_experts,
+       uint top_k, ulong n_rows, float route_scale, local uint *words)
+{
+    const uint lane = get_local_id(0), t = get_group_id(0);
+    const global float *mine = AT_CONST(float, logits) + (ulong)t * n_experts;
+    local uint *chosen = words + 2u * n_experts;
+    bool is_valid = true;
+#ifdef TABLE
+    const int id = AT_CONST(int, ids)[t];
+    is_valid = id >= 0 && (ulong)id < n_rows;
+    for (uint k = lane; k < top_k; k += get_local_size(0)) {
+        const long expert = is_valid ? AT_CONST(long, table)[(ulong)id * top_k + k] : 0;
+        chosen[k] = expert >= 0 && expert < (long)n_experts ? (uint)expert : n_experts;
+    }
+#else
+    const global float *offsets = bias_mem == 0 ? 0 : AT_CONST(float, bias);
+    choose_best(mine, offsets, n_experts, top_k, (local float *)words, words + n_experts, chosen);
+#endif
+    barrier(CLK_LOCAL_MEM_FENCE);
+    float sum = 0.0f;
+    for (uint k = 0; k < top_k; k++) {
+        is_valid = is_valid && chosen[k] < n_experts;
+        sum += affinity(mine[min(chosen[k], n_experts - 1u)]);
+    }
+    for (uint k = lane; k < top_k; k += get_local_size(0)) {
+        const uint expert = min(chosen[k], n_experts - 1u), at = t * top_k + k;
+        struct route route = {t, at, expert, affinity(mine[expert]) / sum * route_scale};
+        route.weight = is_valid ? route.weight : NAN;
+        AT(struct route, routes)[at] = route;
+    }
+}
+
+static inline bool
+is_here(const global struct route *route, const global struct expert *experts, uint n_experts)
+{
+    return route->expert < n_experts && experts[route->expert].dtypes[0] != 0u;
+}
+
+/* Cuts the routes into tiles of one expert, at most `tokens` each: order [n_routes], tiles [n_tiles], the last ones
+ * empty.  One work-group.  words: 4 bytes for each of 3 * (n_experts + 1). */
+kernel void
+group(PLACE_CONST(routes), PLACE_CONST(experts), PLACE(order), PLACE(tiles), uint n_routes, uint n_experts, uint tokens,
+      uint n_tiles, local uint *words)
+{
+    const uint lane = get_local_id(0), n_lanes = get_local_size(0);
+    const global struct route *all = AT_CONST(struct route, routes);
+    local uint *cursors = words, *starts = words + n_experts + 1u, *first_tiles = starts + n_experts + 1u;
+    for (uint e = lane; e < n_experts; e += n_lanes) {
+        cursors[e] = 0u;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (uint i = lane; i < n_routes; i += n_lanes) {
+        if (is_here(all + i, AT_CONST(struct expert, experts), n_experts)) {
+            atomic_inc(&cursors[all[i].expert]);
+        }
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (lane == 0u) {
+        uint at = 0u, tile = 0u;
+        for (uint e = 0; e < n_experts; e++) {
+            starts[e] = at;
+            first_tiles[e] = tile;
+            at += cursors[e];
+            tile += (cursors[e] + tokens - 1u) / tokens;
+            cursors[e] = starts[e];
+        }
+        starts[n_experts] = at;
+        first_tiles[n_experts] = tile;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (uint i = lane; i < n_routes; i += n_lanes) {
+        if (is_here(all + i, AT_CONST(struct expert, experts), n_experts)) {
+            AT(uint, order)[atomic_inc(&cursors[all[i].expert])] = i;
+        }
+    }
+    for (uint e = lane; e < n_experts; e += n_lanes) {
+        for (uint tile = first_tiles[e]; tile < first_tiles[e + 1u]; tile++) {
+            const uint first = starts[e] + (tile - first_tiles[e]) * tokens;
+            const struct tile made = {e, first, min(tokens, starts[e + 1u] - first)};
+            AT(struct tile, tiles)[tile] = made;
+        }
+    }
+    for (uint tile = first_tiles[n_experts] + lane; tile < n_tiles; tile += n_lanes) {
+        const struct tile none = {0u, 0u, 0u};
+        AT(struct tile, tiles)[tile] = none;
+    }
+}

@@ -4,9 +4,9 @@ KERNELS_CL = \
 	kernels-cl/attend.cl \
 	kernels-cl/compress.cl \
 	kernels-cl/embed.cl \
-	kernels-cl/measure.cl \
 	kernels-cl/index.cl \
 	kernels-cl/kv.cl \
+	kernels-cl/measure.cl \
 	kernels-cl/mhc.cl \
 	kernels-cl/norm.cl \
 	kernels-cl/prepare.cl \

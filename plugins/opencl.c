@@ -27,4 +27,5 @@ const struct hearth_plugin hearth_plugin_opencl = {
     .submit = ocl_submit,
     .event_wait = ocl_event_wait,
     .event_free = ocl_event_free,
+    .measure = ocl_measure,
 };

@@ -73,6 +73,7 @@ int ocl_buffer_read(struct hearth_device *device, void *dst, struct hearth_view 
 int ocl_weight_create(struct hearth_device *device, enum hearth_weight_role role, const struct hearth_matrix *matrices,
                       size_t n_matrices, struct hearth_weight **ret_weight, struct hearth_error *err);
 void ocl_weight_free(struct hearth_device *device, struct hearth_weight *weight);
+int ocl_measure(struct hearth_device *device, double seconds, struct hearth_roof *roof, struct hearth_error *err);
 
 /* ---- event.c ---- */
 

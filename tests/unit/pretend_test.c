@@ -1,4 +1,5 @@
-/* pretend_test.c - engines of random weights, and sessions that pretend: whole engines, on every backend that is built. */
+/* pretend_test.c - engines of random weights, and sessions that pretend: whole engines, on every backend that is built.
+ */
 #include <config.h>
 
 #include <check.h>

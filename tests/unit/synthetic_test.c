@@ -1,5 +1,5 @@
-/* synthetic_test.c - models of random weights: their shapes and sizes are the published ones, their numbers are numbers,
- * and their experts are chosen as often as they should; and the work of a step agrees with the arithmetic of sizes. */
+/* synthetic_test.c - models of random weights: their shapes and sizes are the published ones, their numbers are
+ * numbers, and their experts are chosen as often as they should; and the work of a step agrees with the arithmetic of sizes. */
 #include <config.h>
 
 #include <check.h>
@@ -346,7 +346,8 @@ END_TEST
 START_TEST(many_tokens_share_what_they_read)
 {
     const struct model_shape shape = preset("v4-flash", 3, (const uint32_t[]){4, 128, 4}, 3);
-    const struct hearth_costs one = costs_of(&shape, 100, 1, HEARTH_NATIVE), many = costs_of(&shape, 0, 512, HEARTH_NATIVE);
+    const struct hearth_costs one = costs_of(&shape, 100, 1, HEARTH_NATIVE);
+    const struct hearth_costs many = costs_of(&shape, 0, 512, HEARTH_NATIVE);
     struct model_sizes sizes;
     sizes_of_shape(&shape, HEARTH_E2M1X2, &sizes);
     ck_assert_double_eq(cost_bytes(&one, "head"), cost_bytes(&many, "head"));

@@ -1,5 +1,6 @@
 /* synthetic_test.c - models of random weights: their shapes and sizes are the published ones, their numbers are
- * numbers, and their experts are chosen as often as they should; and the work of a step agrees with the arithmetic of sizes. */
+ * numbers, their experts are chosen as often as they should; and the work of a step agrees with the arithmetic of
+ * sizes. */
 #include <config.h>
 
 #include <check.h>

@@ -78,7 +78,7 @@ run_trial(struct suite *suite, struct check_trial *trial, struct conformance_tri
     unsigned char *reference[CHECK_MAX_TENSORS], *found[CHECK_MAX_TENSORS], *cut[CHECK_MAX_TENSORS];
     struct rig *device = &suite->device;
     double seconds;
-    const bool cuts = trial->n != NULL && *trial->n > 1;
+    const uint32_t n_cut = rig_cut(device, trial);
     outcome->verdict = CONFORMANCE_WRONG;
     if (!rig_run(&suite->reference, trial, UINT32_MAX, reference, &seconds)) {
         snprintf(outcome->why, sizeof outcome->why, "reference: %s", suite->reference.why);
@@ -89,12 +89,12 @@ run_trial(struct suite *suite, struct check_trial *trial, struct conformance_tri
         outcome->verdict = device->refused ? CONFORMANCE_REFUSED : CONFORMANCE_WRONG;
         return;
     }
-    if (cuts && !rig_run(device, trial, 1, cut, &seconds)) {
-        snprintf(outcome->why, sizeof outcome->why, "one token at a time: %s", device->why);
+    if (n_cut > 0 && !rig_run(device, trial, n_cut, cut, &seconds)) {
+        snprintf(outcome->why, sizeof outcome->why, "%u token(s) at a time: %s", n_cut, device->why);
         return;
     }
     const struct judge_outputs outputs = {
-        .found = found, .cut = cuts ? cut : NULL, .reference = reference, .all_bits = suite->is_reference};
+        .found = found, .cut = n_cut > 0 ? cut : NULL, .reference = reference, .all_bits = suite->is_reference};
     if (judge_outputs(trial, &outputs, &outcome->used, &outcome->same_bits, outcome->why, sizeof outcome->why)) {
         outcome->verdict = CONFORMANCE_RIGHT;
     }

@@ -60,12 +60,12 @@ same_numbers(struct check_trial *trial, const struct check_tensor *tensor, const
              const unsigned char *b, char *why, size_t why_size)
 {
     if (tensor->expected == NULL) {
-        return same_bits(tensor, a, b, "one token at a time", why, why_size);
+        return same_bits(tensor, a, b, "that of the command cut into several", why, why_size);
     }
     const float *whole = read_values(trial, tensor, a), *cut = read_values(trial, tensor, b);
     for (uint64_t i = 0; i < tensor->n_values; i++) {
         if (!isnan(tensor->expected[i]) && hearth_f32_bits(whole[i]) != hearth_f32_bits(cut[i])) {
-            snprintf(why, why_size, "%s[%llu]: %.9g in one command, %.9g one token at a time", tensor->name,
+            snprintf(why, why_size, "%s[%llu]: %.9g in one command, %.9g cut into several", tensor->name,
                      (unsigned long long)i, (double)whole[i], (double)cut[i]);
             return false;
         }

@@ -172,6 +172,22 @@ rig_submit(struct rig *rig, const struct hearth_command *commands, size_t n_comm
     return status == 0;
 }
 
+uint32_t
+rig_cut(const struct rig *rig, const struct check_trial *trial)
+{
+    const uint64_t align = rig->info.align_bytes > 0 ? rig->info.align_bytes : 1;
+    for (uint32_t n = 1; trial->n != NULL && n < *trial->n; n++) {
+        bool aligned = true;
+        for (size_t i = 0; i < trial->n_tensors; i++) {
+            aligned = aligned && n * trial->tensors[i].token_bytes % align == 0;
+        }
+        if (aligned) {
+            return n;
+        }
+    }
+    return 0;
+}
+
 /* Submits the command, cut at n_at_once tokens.  The command is as before afterwards. */
 static bool
 submit_cut(struct rig *rig, struct check_trial *trial, uint32_t n_at_once)

@@ -73,10 +73,6 @@ add_line(struct json_object *line, const char *op, struct text *text)
 {
     char verdict[64], speed[HUMAN_BYTES], time[24], roof[24] = "";
     text_printf(text, "%-14s  %-8s  ", op, text_of(line, "numerics"));
-    if (!is_set(line, "supported")) {
-        text_add(text, "     -  not supported\n");
-        return;
-    }
     add_verdict(line, verdict);
     text_printf(text, "%6" PRIu64 "  %-*s", count_of(line, "trials"), member(line, "seconds") ? 34 : 0, verdict);
     if (member(line, "share_of_roof")) {
@@ -88,6 +84,31 @@ add_line(struct json_object *line, const char *op, struct text *text)
                     human_bandwidth(number_of(line, "bytes_per_second"), speed), roof);
     }
     text_add(text, "\n");
+}
+
+/* One paragraph: "Not supported, left to other devices: embed, kv_append (exact)." */
+static void
+add_unsupported(struct json_object *lines, struct text *text)
+{
+    const char *comma = "\nNot supported, left to other devices: ";
+    const size_t n = json_object_array_length(lines);
+    size_t column = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct json_object *line = json_object_array_get_idx(lines, i);
+        struct json_object *next = i + 1 < n ? json_object_array_get_idx(lines, i + 1) : NULL;
+        const char *op = text_of(line, "operation");
+        if (is_set(line, "supported")) {
+            continue;
+        }
+        const bool both = next && strcmp(text_of(next, "operation"), op) == 0 && !is_set(next, "supported");
+        const size_t before = text->length;
+        text_add(text, column > 60 ? ",\n    " : comma);
+        text_printf(text, both ? "%s" : "%s (%s)", op, text_of(line, "numerics"));
+        column = column > 60 ? 0 : column + text->length - before;
+        comma = ", ";
+        i += both;
+    }
+    text_add(text, comma[0] == ',' ? ".\n" : "");
 }
 
 static void
@@ -120,9 +141,12 @@ plugin_check_report(struct json_object *report, struct text *text)
     for (size_t i = 0; i < n; i++) {
         struct json_object *line = json_object_array_get_idx(lines, i);
         const char *op = text_of(line, "operation");
-        add_line(line, strcmp(op, before) == 0 ? "" : op, text);
-        before = op;
+        if (is_set(line, "supported")) {
+            add_line(line, strcmp(op, before) == 0 ? "" : op, text);
+            before = op;
+        }
     }
+    add_unsupported(lines, text);
     for (size_t i = 0; i < n; i++) {
         struct json_object *wrong = member(json_object_array_get_idx(lines, i), "first_wrong");
         if (wrong) {

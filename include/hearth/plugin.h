@@ -100,8 +100,8 @@ enum hearth_weight_role {
     HEARTH_WEIGHT_TABLE,      /* the hash router's i64 table */
     HEARTH_WEIGHT_EXPERT,     /* three matrices: w1 (gate), w3 (up) [inner][dim], w2 (down) [dim][inner] */
     HEARTH_WEIGHT_SHARED,     /* the same three, of the shared expert */
-    HEARTH_WEIGHT_HEAD        /* since 1.1 (an older plugin is given LINEAR): the linear that makes the logits; a backend
-                               * may keep it in fewer bits when its options ask for that */
+    HEARTH_WEIGHT_HEAD        /* since 1.1 (an older plugin is given LINEAR): the linear that makes the logits; a
+                               * backend may keep it in fewer bits when its options ask for that */
 };
 
 struct hearth_plugin {

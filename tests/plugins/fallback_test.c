@@ -1,6 +1,6 @@
 /* fallback_test.c - a device with gaps and the host behind it: the text is the same, bit for bit,
- * whatever the device lacks and wherever an expert lives; and what neither has is refused with a
- * sentence.  Takes: partial.c. */
+ * whatever the device lacks, wherever an expert lives, and whichever minor of the ABI it was built
+ * for; and what neither has is refused with a sentence.  Takes: partial.c. */
 #include <config.h>
 
 #include <check.h>
@@ -146,6 +146,24 @@ START_TEST(wherever_an_expert_lives)
 }
 END_TEST
 
+/* A table that ends earlier, and one that ends later, than the one this build knows; the older plugin would refuse a
+ * weight whose role it does not know. */
+START_TEST(of_another_minor)
+{
+    static const char *const names[] = {"[partial-older]", "[partial-newer]"};
+    float *wanted = run_ref();
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *const options[] = {"plugins.path", PARTIAL_FOLDER, "plugins.load", names[i], NULL};
+        struct hearth_config *config = golden_config(golden.folder, options);
+        float *logits = run(config);
+        compare(logits, wanted, names[i]);
+        free(logits);
+        hearth_config_free(config);
+    }
+    free(wanted);
+}
+END_TEST
+
 /* Opening must fail with that status and a line that holds both words. */
 static void
 refuse(const char *const *options, int status, const char *word, const char *other)
@@ -210,6 +228,7 @@ main(void)
     tcase_add_checked_fixture(all, set_up, tear_down);
     tcase_add_test(all, whatever_the_device_lacks);
     tcase_add_test(all, wherever_an_expert_lives);
+    tcase_add_test(all, of_another_minor);
     tcase_add_test(all, nobody_has_the_operation);
     tcase_add_test(all, nobody_has_the_memory);
     tcase_add_test(all, the_device_vanishes);

@@ -67,6 +67,17 @@ tests_plugins_hearth_partial_la_SOURCES = tests/plugins/partial.c
 tests_plugins_hearth_partial_la_LIBADD = backends/ref/libref.la backends/host/libhost.la
 tests_plugins_hearth_partial_la_LDFLAGS = $(FAKE_LDFLAGS) -export-symbols-regex '^hearth_plugin_partial'
 
+# Plugins of another minor.
+check_LTLIBRARIES += tests/plugins/hearth-partial-older.la tests/plugins/hearth-partial-newer.la
+tests_plugins_hearth_partial_older_la_SOURCES = tests/plugins/partial.c
+tests_plugins_hearth_partial_older_la_CPPFLAGS = $(AM_CPPFLAGS) -DPARTIAL_OLDER
+tests_plugins_hearth_partial_older_la_LIBADD = $(tests_plugins_hearth_partial_la_LIBADD)
+tests_plugins_hearth_partial_older_la_LDFLAGS = $(tests_plugins_hearth_partial_la_LDFLAGS)
+tests_plugins_hearth_partial_newer_la_SOURCES = tests/plugins/partial.c
+tests_plugins_hearth_partial_newer_la_CPPFLAGS = $(AM_CPPFLAGS) -DPARTIAL_NEWER
+tests_plugins_hearth_partial_newer_la_LIBADD = $(tests_plugins_hearth_partial_la_LIBADD)
+tests_plugins_hearth_partial_newer_la_LDFLAGS = $(tests_plugins_hearth_partial_la_LDFLAGS)
+
 check_PROGRAMS += tests/plugins/fallback_test
 TESTS += tests/plugins/fallback_test
 tests_plugins_fallback_test_SOURCES = tests/plugins/fallback_test.c
@@ -74,7 +85,8 @@ tests_plugins_fallback_test_CPPFLAGS = $(AM_CPPFLAGS) -DPARTIAL_FOLDER='"$(abs_t
 	-DPLUGIN_FOLDER='"$(abs_top_builddir)/.libs"'
 tests_plugins_fallback_test_CFLAGS = $(AM_CFLAGS) $(JSONC_CFLAGS) $(CHECK_CFLAGS)
 tests_plugins_fallback_test_LDADD = tests/golden/libgolden.la $(JSONC_LIBS) $(CHECK_LIBS)
-EXTRA_tests_plugins_fallback_test_DEPENDENCIES = tests/plugins/hearth-partial.la $(GOLDEN_PLUGINS)
+EXTRA_tests_plugins_fallback_test_DEPENDENCIES = tests/plugins/hearth-partial.la \
+	tests/plugins/hearth-partial-older.la tests/plugins/hearth-partial-newer.la $(GOLDEN_PLUGINS)
 endif
 endif
 

@@ -7,6 +7,9 @@
  *   lost_after    from this submission on every call answers that the device is gone
  *   spoils        names an operation whose first output it spoils: rmsnorm or expert_ffn
  *
+ * Compiled three times: as a plugin of this minor; as hearth-partial-older.so, of minor 0, whose table ends where that
+ * minor's ended; and as hearth-partial-newer.so, whose table has more than this minor knows.
+ *
  * Lacking all but expert_ffn it refuses every other weight, as a device with that one kernel does. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,10 +17,15 @@
 
 #include "backends/ref/ref.h"
 
-extern const struct hearth_plugin hearth_plugin_partial;
-
 /* Coarser than one token's streams in the golden cases, so that a head cannot begin at any token. */
 #define VIEW_ALIGN 1024
+
+/* What the plugin's minor knows of enum hearth_weight_role. */
+#ifdef PARTIAL_OLDER
+#define PARTIAL_LAST_ROLE HEARTH_WEIGHT_SHARED
+#else
+#define PARTIAL_LAST_ROLE HEARTH_WEIGHT_HEAD
+#endif
 
 static struct {
     bool lacks[HEARTH_N_OPS];
@@ -121,8 +129,8 @@ static int
 partial_weight_create(struct hearth_device *device, enum hearth_weight_role role, const struct hearth_matrix *matrices,
                       size_t n_matrices, struct hearth_weight **ret_weight, struct hearth_error *err)
 {
-    if (partial.only_experts && role != HEARTH_WEIGHT_EXPERT) {
-        return host_error(err, HEARTH_EUNSUPPORTED, 0, "an expert wanted, role %d found", (int)role);
+    if ((partial.only_experts && role != HEARTH_WEIGHT_EXPERT) || role > PARTIAL_LAST_ROLE) {
+        return host_error(err, HEARTH_EUNSUPPORTED, 0, "role %d was not expected", (int)role);
     }
     return ref_weight_create(device, role, matrices, n_matrices, ret_weight, err);
 }
@@ -170,24 +178,76 @@ partial_submit(struct hearth_device *device, const struct hearth_command *comman
     return status;
 }
 
-const struct hearth_plugin hearth_plugin_partial = {
-    .abi = HEARTH_PLUGIN_ABI,
-    .struct_size = sizeof(struct hearth_plugin),
-    .name = "partial",
-    .version = "1",
-    .start = partial_start,
-    .stop = ref_stop,
-    .describe = partial_describe,
-    .open = ref_open,
-    .close = ref_close,
-    .buffer_alloc = partial_buffer_alloc,
-    .buffer_free = host_buffer_free,
-    .buffer_write = partial_buffer_write,
-    .buffer_read = partial_buffer_read,
-    .weight_create = partial_weight_create,
-    .weight_free = ref_weight_free,
-    .supports = partial_supports,
-    .submit = partial_submit,
-    .event_wait = host_event_wait,
-    .event_free = host_event_free,
+/* The members that every minor has, in the order of minor 0. */
+#define PARTIAL_MEMBERS                                                                                                \
+    .start = partial_start, .stop = ref_stop, .describe = partial_describe, .open = ref_open, .close = ref_close,      \
+    .buffer_alloc = partial_buffer_alloc, .buffer_free = host_buffer_free, .buffer_write = partial_buffer_write,       \
+    .buffer_read = partial_buffer_read, .weight_create = partial_weight_create, .weight_free = ref_weight_free,        \
+    .supports = partial_supports, .submit = partial_submit, .event_wait = host_event_wait,                             \
+    .event_free = host_event_free
+
+#if defined PARTIAL_OLDER
+/* Minor 0's table, word for word, and behind it what no reader of struct_size ever sees. */
+struct partial_table {
+    struct {
+        uint32_t abi, struct_size;
+        const char *name, *version;
+        int (*start)(const struct hearth_host *, uint32_t *, struct hearth_error *);
+        void (*stop)(void);
+        int (*describe)(uint32_t, struct hearth_device_info *, struct hearth_error *);
+        int (*open)(uint32_t, struct hearth_device **, struct hearth_error *);
+        void (*close)(struct hearth_device *);
+        int (*buffer_alloc)(struct hearth_device *, uint64_t, struct hearth_buffer **, struct hearth_error *);
+        void (*buffer_free)(struct hearth_device *, struct hearth_buffer *);
+        int (*buffer_write)(struct hearth_device *, struct hearth_view, const void *, uint64_t, struct hearth_event **,
+                            struct hearth_error *);
+        int (*buffer_read)(struct hearth_device *, void *, struct hearth_view, uint64_t, struct hearth_event **,
+                           struct hearth_error *);
+        void *(*buffer_host)(struct hearth_device *, struct hearth_buffer *);
+        int (*weight_create)(struct hearth_device *, enum hearth_weight_role, const struct hearth_matrix *, size_t,
+                             struct hearth_weight **, struct hearth_error *);
+        void (*weight_free)(struct hearth_device *, struct hearth_weight *);
+        bool (*supports)(const struct hearth_device *, uint32_t, uint32_t);
+        int (*submit)(struct hearth_device *, const struct hearth_command *, size_t, struct hearth_event *const *,
+                      size_t, struct hearth_event **, struct hearth_error *);
+        int (*event_wait)(struct hearth_device *, struct hearth_event *, uint64_t, struct hearth_error *);
+        void (*event_free)(struct hearth_device *, struct hearth_event *);
+    } plugin;
+    uint64_t poison[16];
 };
+
+extern const struct partial_table hearth_plugin_partial_older;
+
+const struct partial_table hearth_plugin_partial_older = {
+    .plugin = {.abi = HEARTH_PLUGIN_ABI_MAJOR << 16 | 0u,
+               .struct_size = sizeof hearth_plugin_partial_older.plugin,
+               .name = "partial-older",
+               .version = "1",
+               PARTIAL_MEMBERS},
+    .poison = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1},
+};
+#elif defined PARTIAL_NEWER
+struct partial_table {
+    struct hearth_plugin plugin;
+    uint64_t added_later[16];
+};
+
+extern const struct partial_table hearth_plugin_partial_newer;
+
+const struct partial_table hearth_plugin_partial_newer = {
+    .plugin = {.abi = HEARTH_PLUGIN_ABI + 1,
+               .struct_size = sizeof(struct partial_table),
+               .name = "partial-newer",
+               .version = "1",
+               PARTIAL_MEMBERS},
+    .added_later = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1},
+};
+#else
+extern const struct hearth_plugin hearth_plugin_partial;
+
+const struct hearth_plugin hearth_plugin_partial = {.abi = HEARTH_PLUGIN_ABI,
+                                                    .struct_size = sizeof(struct hearth_plugin),
+                                                    .name = "partial",
+                                                    .version = "1",
+                                                    PARTIAL_MEMBERS};
+#endif

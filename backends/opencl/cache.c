@@ -1,7 +1,7 @@
 /* cache.c - compiled programs on disk.  A file is named by its family and the hash of all that the binary depends on
- * (source, options, device, driver); it holds a head with that key, the length and a checksum, then the driver's binary.
- * A file that is not whole, or that the driver will not take, is as good as none: the program is compiled again and the
- * file replaced, by rename, so that nobody reads half of one. */
+ * (source, options, device, driver); it holds a head with that key, the length and a checksum, then the driver's
+ * binary. A file that is not whole, or that the driver will not take, is as good as none: the program is compiled
+ * again and the file replaced, by rename, so that nobody reads half of one. */
 #include <config.h>
 
 #include <errno.h>

@@ -119,8 +119,8 @@ ocl_table(struct ocl_call *call, const char *name, const struct hearth_weight *w
     return matrix->parts[0].data;
 }
 
-/* An arena of at least twice the size takes the place of one that is too small, which stays until the command ends: what
- * was taken of it is still to be launched. */
+/* An arena of at least twice the size takes the place of one that is too small, which stays until the command ends:
+ * what was taken of it is still to be launched. */
 static bool
 grow_scratch(struct ocl_call *call, uint64_t size)
 {

@@ -36,7 +36,8 @@ ocl_buffer_alloc(struct hearth_device *device, uint64_t size, struct hearth_buff
 {
     cl_int code;
     if (size == 0 || size > device->caps.max_alloc_bytes) {
-        return ocl_error(err, HEARTH_EMEMORY, 0, "a buffer of %llu bytes wanted, the device allocates 1 .. %llu at once",
+        return ocl_error(err, HEARTH_EMEMORY, 0,
+                         "a buffer of %llu bytes wanted, the device allocates 1 .. %llu at once",
                          (unsigned long long)size, (unsigned long long)device->caps.max_alloc_bytes);
     }
     struct hearth_buffer *buffer = malloc(sizeof *buffer);

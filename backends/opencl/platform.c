@@ -10,7 +10,7 @@
 #define MAX_PLATFORMS 32u
 #define TEXT_BYTES 256u
 
-/* Of cl_nv_device_attribute_query and cl_amd_device_attribute_query, and what of their answers the headers do not name. */
+/* Of cl_nv_device_attribute_query and cl_amd_device_attribute_query; not every cl_ext.h has them all. */
 #define NV_COMPUTE_CAPABILITY_MAJOR 0x4000
 #define NV_COMPUTE_CAPABILITY_MINOR 0x4001
 #define NV_WARP_SIZE 0x4003
@@ -221,8 +221,8 @@ find_device(cl_platform_id platform, cl_device_id id, struct ocl_found *found)
     snprintf(found->name, sizeof found->name, "%.48s (%.32s; %.40s)", name, platform_name, caps);
     snprintf(found->driver, sizeof found->driver, "%.40s|%.40s|%.40s", name, version, driver);
     ocl_log(HEARTH_LOG_DEBUG,
-            "%s: %s, driver %.40s, %u units of %llu work items, %llu MiB, %llu MiB at once, %llu KiB local", found->name,
-            version, driver, found->caps.n_units, (unsigned long long)found->caps.max_group,
+            "%s: %s, driver %.40s, %u units of %llu work items, %llu MiB, %llu MiB at once, %llu KiB local",
+            found->name, version, driver, found->caps.n_units, (unsigned long long)found->caps.max_group,
             (unsigned long long)(found->caps.memory_bytes >> 20),
             (unsigned long long)(found->caps.max_alloc_bytes >> 20),
             (unsigned long long)(found->caps.local_bytes >> 10));

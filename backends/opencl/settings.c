@@ -1,9 +1,9 @@
 /* settings.c - the plugin's options.
  *
- * `cache`: folder of compiled programs, `no` for none.  `copies`: `pinned` or `direct`, where the device itself would
- * choose otherwise.  `max_alloc`: bytes the device is to allocate at once, where that is less than it can.  `timeout`:
- * seconds after which a copy that waits for earlier work gives up.  `trace`: file for a Chrome/Perfetto trace.  `fault`:
- * what shall go wrong, for tests (fault.c). */
+ * `cache`: folder of compiled programs, `no` for none.  `copies`: `pinned` or `direct`, where the device itself
+ * would choose otherwise.  `max_alloc`: bytes the device is to allocate at once, where that is less than it can.
+ * `timeout`: seconds after which a copy that waits for earlier work gives up.  `trace`: file for a Chrome/Perfetto
+ * trace.  `fault`: what shall go wrong, for tests (fault.c). */
 #include <config.h>
 
 #include <errno.h>

@@ -1,9 +1,9 @@
 /* staging.c - copies between the host's memory and the device.
  *
- * Large ones go through two pieces of pinned memory by turns: while the device fetches one, the next is filled, and what
- * is read of a mapped file meets the bus instead of waiting for it.  Weights have a queue of their own, so that they
- * travel beside the work; ocl_stage_join makes the work wait for them.  Small copies, and all of a device whose memory is
- * the host's, are handed to the driver as they are. */
+ * Large ones go through two pieces of pinned memory by turns: while the device fetches one, the next is filled, and
+ * what is read of a mapped file meets the bus instead of waiting for it.  Weights have a queue of their own, so that
+ * they travel beside the work; ocl_stage_join makes the work wait for them.  Small copies, and all of a device whose
+ * memory is the host's, are handed to the driver as they are. */
 #include <config.h>
 
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* trace.c - when each kernel was queued and ran, as JSON that Chrome and Perfetto show: one line of time for the wait in
- * the queue, one for the work.  Times are the device's own, in microseconds from the first launch. */
+/* trace.c - when each kernel was queued and ran, as JSON that Chrome and Perfetto show: one line of time for the
+ * wait in the queue, one for the work.  Times are the device's own, in microseconds from the first launch. */
 #include <config.h>
 
 #include <errno.h>
@@ -54,6 +54,15 @@ ocl_trace_new(const char *path, const char *device_name, struct ocl_trace **ret_
 }
 
 static void
+write_bar(const struct ocl_trace *trace, const struct launch *launch, int line, cl_ulong begin, cl_ulong end)
+{
+    fprintf(trace->file,
+            ",\n{\"ph\":\"X\",\"pid\":1,\"tid\":%d,\"cat\":\"%s\",\"name\":\"%s\",\"ts\":%.3f,\"dur\":%.3f}", line,
+            launch->op, launch->kernel, 1e-3 * ((double)begin - (double)trace->zero_ns),
+            1e-3 * ((double)end - (double)begin));
+}
+
+static void
 write_launch(struct ocl_trace *trace, const struct launch *launch)
 {
     cl_ulong queued, start, end;
@@ -65,11 +74,8 @@ write_launch(struct ocl_trace *trace, const struct launch *launch)
         return;
     }
     trace->zero_ns = trace->zero_ns == 0 ? queued : trace->zero_ns;
-    fprintf(trace->file, ",\n{\"ph\":\"X\",\"pid\":1,\"tid\":1,\"cat\":\"%s\",\"name\":\"%s\",\"ts\":%.3f,\"dur\":%.3f}",
-            launch->op, launch->kernel, 1e-3 * ((double)start - (double)trace->zero_ns), 1e-3 * (double)(end - start));
-    fprintf(trace->file, ",\n{\"ph\":\"X\",\"pid\":1,\"tid\":2,\"cat\":\"%s\",\"name\":\"%s\",\"ts\":%.3f,\"dur\":%.3f}",
-            launch->op, launch->kernel, 1e-3 * ((double)queued - (double)trace->zero_ns),
-            1e-3 * (double)(start - queued));
+    write_bar(trace, launch, 1, start, end);
+    write_bar(trace, launch, 2, queued, start);
 }
 
 cl_event *

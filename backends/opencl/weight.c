@@ -1,5 +1,6 @@
-/* weight.c - weights in slabs of device memory.  Vectors become f32, everything else keeps pack.c's layout.  A matrix
- * larger than one allocation is cut into parts by rows; the matrices of an expert lie one behind the other in one slab. */
+/* weight.c - weights in slabs of device memory.  Vectors become f32, everything else keeps pack.c's layout.  A
+ * matrix larger than one allocation is cut into parts by rows; the matrices of an expert lie one behind the other in
+ * one slab. */
 #include <config.h>
 
 #include <stdlib.h>

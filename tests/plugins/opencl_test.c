@@ -1,5 +1,5 @@
-/* opencl_test.c - the OpenCL backend through its plugin table: copies, limits, the program cache and its corruption, faults.
- * Needs a platform (PoCL will do); without one the test is skipped. */
+/* opencl_test.c - the OpenCL backend through its plugin table: copies, limits, the program cache and its corruption,
+ * faults.  Needs a platform (PoCL will do); without one the test is skipped. */
 #include <config.h>
 
 #include <check.h>

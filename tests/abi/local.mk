@@ -1,0 +1,6 @@
+# The plugin ABI as numbers against its baseline.
+check_PROGRAMS += tests/abi/layout
+tests_abi_layout_SOURCES = tests/abi/layout.c
+dist_check_SCRIPTS += tests/abi/check tests/abi/check-check
+TESTS += tests/abi/check tests/abi/check-check
+EXTRA_DIST += tests/abi/plugin-abi.txt

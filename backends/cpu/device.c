@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "backends/cpu/cpu.h"
+#include "backends/cpu/joint.h"
 
 #define VIEW_ALIGN 4u
 
@@ -166,9 +167,12 @@ cpu_supports(const struct hearth_device *device, uint32_t op, uint32_t numerics)
     return op < HEARTH_N_OPS && numerics <= HEARTH_NATIVE;
 }
 
+/* Runs commands[0], and what may run with it; ret_n: how many that were. */
 static int
-run_command(struct hearth_device *device, const struct hearth_command *command, struct hearth_error *err)
+run_commands(struct hearth_device *device, const struct hearth_command *commands, size_t n_commands, size_t *ret_n,
+             struct hearth_error *err)
 {
+    const struct hearth_command *command = &commands[0];
     struct host_call call = {.device = device,
                              .scratch = &device->scratch,
                              .backend = "cpu",
@@ -179,6 +183,11 @@ run_command(struct hearth_device *device, const struct hearth_command *command, 
                           command->op, command->numerics);
     }
     host_scratch_reset(&device->scratch);
+    *ret_n = cpu_joint_run(&call, commands, n_commands);
+    if (*ret_n > 0) {
+        return call.status;
+    }
+    *ret_n = 1;
     switch (command->op) {
 #define HEARTH_OP(NAME, name)                                                                                          \
     case HEARTH_OP_##NAME:                                                                                             \
@@ -197,8 +206,8 @@ cpu_submit(struct hearth_device *device, const struct hearth_command *commands, 
 {
     (void)waits; /* they have happened */
     (void)n_waits;
-    for (size_t i = 0; i < n_commands; i++) {
-        const int status = run_command(device, &commands[i], err);
+    for (size_t i = 0, n = 0; i < n_commands; i += n) {
+        const int status = run_commands(device, commands + i, n_commands - i, &n, err);
         if (status < 0) {
             return status;
         }

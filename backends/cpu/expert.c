@@ -5,9 +5,10 @@
  * Two runs of all threads: first a unit of 16 hidden rows of an expert, through w1 and w3 and the activation; then,
  * when the activations are quantised, a unit of 16 rows of its w2.  Units of all experts form one list, so that the
  * threads have equal work however the routes fall, and each unit's weights are read once for all tokens that chose the
- * expert. */
+ * expert.  The shared expert joins the list when its command follows the routed ones' (joint.c). */
 #include <string.h>
 
+#include "backends/cpu/joint.h"
 #include "backends/cpu/kernels.h"
 
 /* Routes of one expert, and its three matrices. */
@@ -21,11 +22,13 @@ struct group {
     uint32_t expert;
 };
 
+/* One command's blocks. */
 struct ffn {
     const struct cpu_kernels *kernels;
     bool native, contract;
     const struct group *groups;
-    uint64_t n_groups;
+    uint64_t n_groups, n_hidden; /* n_hidden: rows of activations, of all groups */
+    struct cpu_wanted wanted[2]; /* forms of x, of the activations */
     struct cpu_input input;  /* x */
     struct cpu_input hidden; /* the activations */
     float *gates, *ups;      /* [n_hidden][inner] */
@@ -94,26 +97,45 @@ for_groups(const struct ffn *work, uint64_t n_units, uint64_t begin, uint64_t en
     }
 }
 
+/* The units of one command or two, one list behind the other. */
+struct parts {
+    const struct ffn *ffn;
+    uint32_t n;
+};
+
 static void
 run_up(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 {
-    const struct ffn *work = context;
+    const struct parts *parts = context;
+    uint64_t first = 0;
     (void)thread;
-    for_groups(work, cpu_row_units(work->inner), begin, end, run_up_units);
+    for (uint32_t p = 0; p < parts->n && first < end; p++) {
+        const struct ffn *work = &parts->ffn[p];
+        const uint64_t n_units = cpu_row_units(work->inner);
+        const uint64_t last = first + work->n_groups * n_units;
+        for_groups(work, n_units, begin > first ? begin - first : 0, (end < last ? end : last) - first, run_up_units);
+        first = last;
+    }
 }
 
 static void
 run_down(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 {
-    const struct ffn *work = context;
+    const struct parts *parts = context;
+    uint64_t first = 0;
     (void)thread;
-    for_groups(work, cpu_row_units(work->dim), begin, end, run_down_units);
+    for (uint32_t p = 0; p < parts->n && first < end; p++) {
+        const struct ffn *work = &parts->ffn[p];
+        const uint64_t n_units = cpu_row_units(work->dim);
+        const uint64_t last = first + work->n_groups * n_units;
+        for_groups(work, n_units, begin > first ? begin - first : 0, (end < last ? end : last) - first, run_down_units);
+        first = last;
+    }
 }
 
-/* Fetches the three matrices of an expert and adds the forms they want to wanted[0] (x) and wanted[1] (activations). */
+/* Fetches the three matrices of an expert and adds the forms they want. */
 static void
-take_matrices(struct host_call *call, const struct ffn *work, const struct hearth_weight *weight, struct group *group,
-              struct cpu_wanted wanted[2])
+take_matrices(struct host_call *call, struct ffn *work, const struct hearth_weight *weight, struct group *group)
 {
     group->w1 = host_weight(call, "w1", weight, 0, work->inner, work->dim);
     group->w3 = host_weight(call, "w3", weight, 1, work->inner, work->dim);
@@ -124,45 +146,80 @@ take_matrices(struct host_call *call, const struct ffn *work, const struct heart
     const struct host_matrix *matrices[3] = {group->w1, group->w3, group->w2};
     for (int i = 0; i < 3; i++) {
         const struct cpu_wanted one = cpu_input_wanted(work->native, work->contract, matrices[i]);
-        wanted[i / 2].forms |= one.forms; /* each form has one meaning within a command */
-        wanted[i / 2].quantise |= one.quantise;
+        work->wanted[i / 2].forms |= one.forms; /* each form has one meaning within a command */
+        work->wanted[i / 2].quantise |= one.quantise;
     }
+}
+
+/* Per unit of a list, taken over all parts. */
+static uint64_t
+mean_cost(const struct parts *parts, bool up)
+{
+    uint64_t n_units = 0, cost = 0;
+    for (uint32_t p = 0; p < parts->n; p++) {
+        const struct ffn *work = &parts->ffn[p];
+        const uint64_t units = cpu_row_units(up ? work->inner : work->dim);
+        const uint64_t bytes =
+            up ? 2 * cpu_unit_bytes(work->groups[0].w1) : cpu_unit_bytes(work->groups[0].w2);
+        n_units += units * work->n_groups;
+        cost += units * bytes * (work->n_groups + work->n_hidden);
+    }
+    return cost / n_units;
 }
 
 static uint64_t
-unit_cost(const struct host_matrix *weight, const struct ffn *work, uint64_t n_hidden)
+count_units(const struct parts *parts, bool up)
 {
-    return cpu_unit_bytes(weight) * (1 + n_hidden / work->n_groups);
+    uint64_t n_units = 0;
+    for (uint32_t p = 0; p < parts->n; p++) {
+        n_units += parts->ffn[p].n_groups * cpu_row_units(up ? parts->ffn[p].inner : parts->ffn[p].dim);
+    }
+    return n_units;
 }
 
-/* n: rows of x; n_hidden: routes of all groups */
 static void
-run_groups(struct host_call *call, struct ffn *work, const float *x, uint64_t n, uint64_t n_hidden,
-           const struct cpu_wanted wanted[2])
+take_space(struct host_call *call, struct ffn *work)
 {
-    struct cpu_pool *pool = call->device->pool;
     work->kernels = call->device->kernels;
-    work->gates = host_scratch_take(call, n_hidden * work->inner, sizeof *work->gates);
-    work->ups = host_scratch_take(call, n_hidden * work->inner, sizeof *work->ups);
-    work->identity = host_scratch_take(call, n_hidden, sizeof *work->identity);
-    if (call->status < 0) {
-        return;
-    }
-    for (uint64_t i = 0; i < n_hidden; i++) {
+    work->gates = host_scratch_take(call, work->n_hidden * work->inner, sizeof *work->gates);
+    work->ups = host_scratch_take(call, work->n_hidden * work->inner, sizeof *work->ups);
+    work->identity = host_scratch_take(call, work->n_hidden, sizeof *work->identity);
+    for (uint64_t i = 0; i < work->n_hidden && call->status == 0; i++) {
         work->identity[i] = (uint32_t)i;
     }
-    cpu_input_prepare(call, x, n, work->dim, wanted[0], &work->input);
+}
+
+/* ffn: [n_parts], each with a group at least, all of the same x: [n][dim] */
+static void
+run_parts(struct host_call *call, struct ffn *ffn, uint32_t n_parts, const float *x, uint64_t n)
+{
+    struct cpu_pool *pool = call->device->pool;
+    struct parts parts = {ffn, n_parts};
+    struct cpu_wanted wanted = {0, false};
+    struct cpu_input input;
+    for (uint32_t p = 0; p < n_parts; p++) {
+        take_space(call, &ffn[p]);
+        wanted.forms |= ffn[p].wanted[0].forms;
+        wanted.quantise |= ffn[p].wanted[0].quantise;
+    }
     if (call->status < 0) {
         return;
     }
-    cpu_pool_run(pool, work->n_groups * cpu_row_units(work->inner), 1,
-                 2 * unit_cost(work->groups[0].w1, work, n_hidden), (struct cpu_work){run_up, work});
-    cpu_input_prepare(call, work->gates, n_hidden, work->inner, wanted[1], &work->hidden);
+    cpu_input_prepare(call, x, n, ffn[0].dim, wanted, &input);
+    for (uint32_t p = 0; p < n_parts && call->status == 0; p++) {
+        ffn[p].input = input;
+    }
     if (call->status < 0) {
         return;
     }
-    cpu_pool_run(pool, work->n_groups * cpu_row_units(work->dim), 1, unit_cost(work->groups[0].w2, work, n_hidden),
-                 (struct cpu_work){run_down, work});
+    cpu_pool_run(pool, count_units(&parts, true), 1, mean_cost(&parts, true), (struct cpu_work){run_up, &parts});
+    for (uint32_t p = 0; p < n_parts && call->status == 0; p++) {
+        cpu_input_prepare(call, ffn[p].gates, ffn[p].n_hidden, ffn[p].inner, ffn[p].wanted[1], &ffn[p].hidden);
+    }
+    if (call->status == 0) {
+        cpu_pool_run(pool, count_units(&parts, false), 1, mean_cost(&parts, false),
+                     (struct cpu_work){run_down, &parts});
+    }
 }
 
 static bool
@@ -224,49 +281,86 @@ sort_routes(struct host_call *call, const struct hearth_op_expert_ffn *op, const
     }
 }
 
-void
-cpu_expert_ffn(struct host_call *call, const struct hearth_op_expert_ffn *op)
+/* Returns x, or NULL: the call has failed, or nothing is to be done (n_groups 0). */
+static const float *
+take_experts(struct host_call *call, const struct hearth_op_expert_ffn *op, struct ffn *work)
 {
-    struct ffn work = {
-        .native = call->native, .contract = true, .dim = op->dim, .inner = op->inner, .limit = op->limit};
     struct sorted sorted = {NULL, 0, 0};
-    struct cpu_wanted wanted[2] = {{0, false}, {0, false}};
     const float *x = host_view_f32(call, "x", op->x, op->n, op->dim);
     const struct hearth_route *routes = host_view(call, "routes", op->routes, op->n_routes, 1, sizeof *routes);
-    work.y = host_view_f32(call, "y", op->y, op->n_slots, op->dim);
+    *work = (struct ffn){
+        .native = call->native, .contract = true, .dim = op->dim, .inner = op->inner, .limit = op->limit};
+    work->y = host_view_f32(call, "y", op->y, op->n_slots, op->dim);
     if (call->status < 0 || !host_call_check(call, op->experts != NULL, "experts: an array wanted, none given") ||
         !host_call_check(call, op->inner > 0, "inner: 1 or more wanted") || !check_routes(call, op, routes)) {
-        return;
+        return NULL;
     }
     sort_routes(call, op, routes, &sorted);
     for (uint64_t i = 0; i < sorted.n_groups && call->status == 0; i++) {
         struct group *group = &sorted.groups[i];
-        take_matrices(call, &work, op->experts[group->expert], group, wanted);
+        take_matrices(call, work, op->experts[group->expert], group);
     }
-    if (call->status < 0 || sorted.n_groups == 0) {
-        return;
+    work->groups = sorted.groups;
+    work->n_groups = sorted.n_groups;
+    work->n_hidden = sorted.n_routes;
+    return call->status < 0 || sorted.n_groups == 0 ? NULL : x;
+}
+
+/* group: lives as long as work */
+static const float *
+take_shared(struct host_call *call, const struct hearth_op_shared_ffn *op, struct ffn *work, struct group *group)
+{
+    const float *x = host_view_f32(call, "x", op->x, op->n, op->dim);
+    *group = (struct group){.n = op->n};
+    *work = (struct ffn){.native = call->native,
+                         .dim = op->dim,
+                         .inner = op->inner,
+                         .limit = op->limit,
+                         .groups = group,
+                         .n_groups = 1,
+                         .n_hidden = op->n};
+    work->y = host_view_f32(call, "y", op->y, op->n, op->dim);
+    if (call->status == 0 && host_call_check(call, op->inner > 0, "inner: 1 or more wanted")) {
+        take_matrices(call, work, op->expert, group);
     }
-    work.groups = sorted.groups;
-    work.n_groups = sorted.n_groups;
-    run_groups(call, &work, x, op->n, sorted.n_routes, wanted);
+    return call->status < 0 ? NULL : x;
+}
+
+void
+cpu_expert_ffn(struct host_call *call, const struct hearth_op_expert_ffn *op)
+{
+    struct ffn work;
+    const float *x = take_experts(call, op, &work);
+    if (x != NULL) {
+        run_parts(call, &work, 1, x, op->n);
+    }
 }
 
 void
 cpu_shared_ffn(struct host_call *call, const struct hearth_op_shared_ffn *op)
 {
-    struct ffn work = {.native = call->native, .dim = op->dim, .inner = op->inner, .limit = op->limit};
-    struct group group = {.n = op->n};
-    struct cpu_wanted wanted[2] = {{0, false}, {0, false}};
-    const float *x = host_view_f32(call, "x", op->x, op->n, op->dim);
-    work.y = host_view_f32(call, "y", op->y, op->n, op->dim);
-    if (call->status < 0 || !host_call_check(call, op->inner > 0, "inner: 1 or more wanted")) {
+    struct ffn work;
+    struct group group;
+    const float *x = take_shared(call, op, &work, &group);
+    if (x != NULL) {
+        run_parts(call, &work, 1, x, op->n);
+    }
+}
+
+void
+cpu_experts_shared(struct host_call *call, const struct hearth_op_expert_ffn *experts,
+                   const struct hearth_op_shared_ffn *shared)
+{
+    struct ffn work[2];
+    struct group group;
+    call->op = "shared_ffn";
+    const float *x = take_shared(call, shared, &work[0], &group);
+    if (x == NULL) {
         return;
     }
-    take_matrices(call, &work, op->expert, &group, wanted);
-    if (call->status < 0) {
-        return;
+    call->op = "expert_ffn";
+    const bool has_routes = take_experts(call, experts, &work[1]) != NULL;
+    if (call->status == 0) {
+        run_parts(call, work, has_routes ? 2 : 1, x, shared->n);
     }
-    work.groups = &group;
-    work.n_groups = 1;
-    run_groups(call, &work, x, op->n, op->n, wanted);
 }

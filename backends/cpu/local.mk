@@ -44,6 +44,8 @@ backends_cpu_libcpu_la_SOURCES = \
 	backends/cpu/expert.c \
 	backends/cpu/indexer.c \
 	backends/cpu/input.c \
+	backends/cpu/joint.c \
+	backends/cpu/joint.h \
 	backends/cpu/kv.c \
 	backends/cpu/linear.c \
 	backends/cpu/mhc.c \

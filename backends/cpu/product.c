@@ -1,4 +1,5 @@
 /* product.c - y = x W^T: which kernel serves a weight, and the cut of its rows into units. */
+#include "backends/cpu/joint.h"
 #include "backends/cpu/kernels.h"
 
 uint64_t
@@ -74,4 +75,51 @@ cpu_product_run(struct host_call *call, const struct cpu_product *product, uint6
     const uint64_t cost = cpu_unit_bytes(product->weight) / CPU_ROW_UNIT * run.least * (1 + product->n_tokens);
     const uint64_t n_items = (end - begin + run.least - 1) / run.least;
     cpu_pool_run(call->device->pool, n_items, 1, cost, (struct cpu_work){run_items, &run});
+}
+
+/* Items of several products, one list behind the other; an item is `least` rows of its product. */
+struct products_run {
+    const struct cpu_kernels *kernels;
+    const struct cpu_product *products;
+    uint32_t n_products;
+};
+
+static uint64_t
+count_items(const struct host_matrix *weight)
+{
+    return (weight->rows + least_rows(weight) - 1) / least_rows(weight);
+}
+
+static void
+run_list(void *context, uint64_t begin, uint64_t end, uint32_t thread)
+{
+    const struct products_run *run = context;
+    uint64_t first = 0;
+    (void)thread;
+    for (uint32_t i = 0; i < run->n_products && first < end; i++) {
+        const struct cpu_product *product = &run->products[i];
+        const uint64_t last = first + count_items(product->weight);
+        if (begin < last) {
+            const uint64_t least = least_rows(product->weight), rows = product->weight->rows;
+            const uint64_t row = ((begin > first ? begin : first) - first) * least;
+            const uint64_t row_end = ((end < last ? end : last) - first) * least;
+            cpu_product_rows(run->kernels, product, row, row_end < rows ? row_end : rows);
+        }
+        first = last;
+    }
+}
+
+void
+cpu_products_run(struct host_call *call, const struct cpu_product *products, uint32_t n_products)
+{
+    struct products_run run = {call->device->kernels, products, n_products};
+    uint64_t n_items = 0, cost = 0;
+    for (uint32_t i = 0; i < n_products; i++) {
+        const struct host_matrix *weight = products[i].weight;
+        n_items += count_items(weight);
+        cost += cpu_unit_bytes(weight) * weight->rows / CPU_ROW_UNIT * (1 + products[i].n_tokens);
+    }
+    if (n_items > 0) {
+        cpu_pool_run(call->device->pool, n_items, 1, cost / n_items, (struct cpu_work){run_list, &run});
+    }
 }

@@ -1,0 +1,314 @@
+/* joint_test.c - commands that the x86-64 backend runs together give the bits of the same commands one by one. */
+#include <config.h>
+
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <hearth/plugin.h>
+
+extern const struct hearth_plugin hearth_plugin_cpu;
+
+enum { DIM = 256, INNER = 128, MAX_TOKENS = 9, N_EXPERTS = 5, TOP_K = 2, N_LINEARS = 5, MAX_VALUES = 8192 };
+
+static const uint32_t n_outs[N_LINEARS] = {300, 20, 128, 64, 512};
+static const uint32_t dtypes[N_LINEARS] = {HEARTH_E4M3, HEARTH_BF16, HEARTH_E2M1X2, HEARTH_F32, HEARTH_E4M3};
+
+/* What a test took, given back by its fixture. */
+static const struct hearth_plugin *const plugin = &hearth_plugin_cpu;
+static struct hearth_device *device;
+static struct hearth_weight *weights[64];
+static struct hearth_buffer *buffers[64];
+static void *memories[128];
+static size_t n_weights, n_buffers, n_memories;
+static uint64_t noise;
+
+static const char *
+give_option(void *context, const char *key)
+{
+    (void)context;
+    return strcmp(key, "threads") == 0 ? "3" : NULL;
+}
+
+static const struct hearth_host host = {.struct_size = sizeof host, .option = give_option};
+
+static void
+open_device(void)
+{
+    uint32_t n = 0;
+    noise = 88172645463325252u;
+    ck_assert_int_eq(plugin->start(&host, &n, NULL), 0);
+    device = NULL;
+    if (n > 0) {
+        ck_assert_int_eq(plugin->open(0, &device, NULL), 0);
+    }
+}
+
+static void
+close_device(void)
+{
+    while (n_weights > 0) {
+        plugin->weight_free(device, weights[--n_weights]);
+    }
+    while (n_buffers > 0) {
+        plugin->buffer_free(device, buffers[--n_buffers]);
+    }
+    while (n_memories > 0) {
+        free(memories[--n_memories]);
+    }
+    plugin->close(device);
+    plugin->stop();
+}
+
+static uint32_t
+next_random(void)
+{
+    noise ^= noise << 13;
+    noise ^= noise >> 7;
+    noise ^= noise << 17;
+    return (uint32_t)(noise >> 32);
+}
+
+static void *
+take(size_t size)
+{
+    ck_assert_uint_lt(n_memories, sizeof memories / sizeof memories[0]);
+    memories[n_memories] = malloc(size);
+    ck_assert_ptr_nonnull(memories[n_memories]);
+    return memories[n_memories++];
+}
+
+/* Any value of the type that is a number of moderate size. */
+static struct hearth_matrix
+make_matrix(uint32_t dtype, uint64_t rows, uint64_t cols)
+{
+    const bool is_e2m1 = dtype == HEARTH_E2M1X2;
+    const uint64_t size = dtype == HEARTH_F32 ? 4 : (dtype == HEARTH_BF16 ? 2 : 1);
+    struct hearth_matrix matrix = {.dtype = dtype, .rows = rows, .cols = cols};
+    matrix.data_bytes = rows * cols * size / (is_e2m1 ? 2 : 1);
+    unsigned char *data = take(matrix.data_bytes);
+    for (uint64_t i = 0; i < matrix.data_bytes; i++) {
+        const bool is_top = i % size == size - 1;
+        data[i] = (unsigned char)(next_random() & (is_e2m1 || !is_top ? 0xFFu : 0xBFu));
+    }
+    matrix.data = data;
+    if (dtype == HEARTH_E4M3 || is_e2m1) {
+        matrix.scales_bytes = is_e2m1 ? rows * ((cols + 31) / 32) : (rows + 127) / 128 * ((cols + 127) / 128);
+        unsigned char *scales = take(matrix.scales_bytes);
+        for (uint64_t i = 0; i < matrix.scales_bytes; i++) {
+            scales[i] = (unsigned char)(118 + next_random() % 5);
+        }
+        matrix.scales = scales;
+    }
+    return matrix;
+}
+
+static struct hearth_weight *
+make_weight(enum hearth_weight_role role, const struct hearth_matrix *matrices, size_t n)
+{
+    ck_assert_uint_lt(n_weights, sizeof weights / sizeof weights[0]);
+    ck_assert_int_eq(plugin->weight_create(device, role, matrices, n, &weights[n_weights], NULL), 0);
+    return weights[n_weights++];
+}
+
+static struct hearth_weight *
+make_expert(uint32_t dtype)
+{
+    const struct hearth_matrix matrices[3] = {make_matrix(dtype, INNER, DIM), make_matrix(dtype, INNER, DIM),
+                                              make_matrix(dtype, DIM, INNER)};
+    return make_weight(HEARTH_WEIGHT_EXPERT, matrices, 3);
+}
+
+static struct hearth_view
+make_view(size_t size)
+{
+    struct hearth_view view = {NULL, 0};
+    ck_assert_uint_lt(n_buffers, sizeof buffers / sizeof buffers[0]);
+    ck_assert_int_eq(plugin->buffer_alloc(device, size, &view.buffer, NULL), 0);
+    buffers[n_buffers++] = view.buffer;
+    return view;
+}
+
+static float *
+values_of(struct hearth_view view)
+{
+    return plugin->buffer_host(device, view.buffer);
+}
+
+static struct hearth_command
+make_linear(struct hearth_view x, uint32_t n, uint32_t n_in, uint32_t n_out, uint32_t dtype, uint32_t numerics)
+{
+    const struct hearth_matrix matrix = make_matrix(dtype, n_out, n_in);
+    struct hearth_command command = {.op = HEARTH_OP_LINEAR, .numerics = numerics};
+    command.args.linear = (struct hearth_op_linear){.x = x,
+                                                    .y = make_view(sizeof(float) * n * n_out),
+                                                    .weight = make_weight(HEARTH_WEIGHT_LINEAR, &matrix, 1),
+                                                    .n = n,
+                                                    .n_in = n_in,
+                                                    .n_out = n_out,
+                                                    .round_output = dtype != HEARTH_F32};
+    return command;
+}
+
+static struct hearth_view
+make_x(uint32_t n)
+{
+    const struct hearth_view x = make_view(sizeof(float) * n * DIM);
+    for (uint32_t i = 0; i < n * DIM; i++) {
+        values_of(x)[i] = hearth_round_bf16((float)(int32_t)next_random() * 0x1p-30f);
+    }
+    return x;
+}
+
+/* The two feed-forward commands; half of the experts live elsewhere when told so, or all of them. */
+static void
+make_experts(struct hearth_view x, uint32_t n, uint32_t n_here, uint32_t numerics, struct hearth_command commands[2])
+{
+    const struct hearth_weight **experts = take(N_EXPERTS * sizeof(struct hearth_weight *));
+    const struct hearth_view routes = make_view(n * TOP_K * sizeof(struct hearth_route));
+    struct hearth_route *list = (struct hearth_route *)(void *)values_of(routes);
+    for (uint32_t e = 0; e < N_EXPERTS; e++) {
+        experts[e] = e < n_here ? make_expert(HEARTH_E2M1X2) : NULL;
+    }
+    for (uint32_t r = 0; r < n * TOP_K; r++) {
+        list[r] = (struct hearth_route){r / TOP_K, r, next_random() % N_EXPERTS, 0.25f + 0.5f * (float)(r % TOP_K)};
+    }
+    commands[0] = (struct hearth_command){.op = HEARTH_OP_EXPERT_FFN, .numerics = numerics};
+    commands[0].args.expert_ffn = (struct hearth_op_expert_ffn){.x = x,
+                                                                .routes = routes,
+                                                                .y = make_view(sizeof(float) * n * TOP_K * DIM),
+                                                                .experts = experts,
+                                                                .n = n,
+                                                                .n_routes = n * TOP_K,
+                                                                .n_slots = n * TOP_K,
+                                                                .n_experts = N_EXPERTS,
+                                                                .dim = DIM,
+                                                                .inner = INNER,
+                                                                .limit = 10.0f};
+    commands[1] = (struct hearth_command){.op = HEARTH_OP_SHARED_FFN, .numerics = numerics};
+    commands[1].args.shared_ffn = (struct hearth_op_shared_ffn){.x = x,
+                                                                .y = make_view(sizeof(float) * n * DIM),
+                                                                .expert = make_expert(HEARTH_E4M3),
+                                                                .n = n,
+                                                                .dim = DIM,
+                                                                .inner = INNER,
+                                                                .limit = 10.0f};
+}
+
+static struct hearth_view
+output_of(const struct hearth_command *command)
+{
+    switch (command->op) {
+    case HEARTH_OP_LINEAR:
+        return command->args.linear.y;
+    case HEARTH_OP_EXPERT_FFN:
+        return command->args.expert_ffn.y;
+    default:
+        return command->args.shared_ffn.y;
+    }
+}
+
+static size_t
+output_size(const struct hearth_command *command)
+{
+    switch (command->op) {
+    case HEARTH_OP_LINEAR:
+        return sizeof(float) * command->args.linear.n * command->args.linear.n_out;
+    case HEARTH_OP_EXPERT_FFN:
+        return sizeof(float) * command->args.expert_ffn.n_slots * DIM;
+    default:
+        return sizeof(float) * command->args.shared_ffn.n * DIM;
+    }
+}
+
+/* Poison first: what is not written, must not be written in either run. */
+static void
+expect_same_bits(const struct hearth_command *commands, size_t n)
+{
+    static unsigned char alone[16][sizeof(float) * MAX_VALUES];
+    ck_assert_uint_le(n, 16);
+    for (size_t i = 0; i < n; i++) {
+        ck_assert_uint_le(output_size(&commands[i]), sizeof alone[i]);
+        memset(values_of(output_of(&commands[i])), 0xA5, output_size(&commands[i]));
+    }
+    for (size_t i = 0; i < n; i++) {
+        ck_assert_int_eq(plugin->submit(device, &commands[i], 1, NULL, 0, NULL, NULL), 0);
+    }
+    for (size_t i = 0; i < n; i++) {
+        memcpy(alone[i], values_of(output_of(&commands[i])), output_size(&commands[i]));
+    }
+    for (size_t i = 0; i < n; i++) {
+        memset(values_of(output_of(&commands[i])), 0xA5, output_size(&commands[i]));
+    }
+    ck_assert_int_eq(plugin->submit(device, commands, n, NULL, 0, NULL, NULL), 0);
+    for (size_t i = 0; i < n; i++) {
+        ck_assert_msg(memcmp(alone[i], values_of(output_of(&commands[i])), output_size(&commands[i])) == 0,
+                      "command %zu of %zu: other bits together than alone", i, n);
+    }
+}
+
+/* Several linears of one x, of every type, and then one that reads what the first has written. */
+START_TEST(linears_of_one_input)
+{
+    if (device == NULL) {
+        return; /* not a processor for this backend */
+    }
+    const uint32_t n = _i % 2 == 0 ? 1 : MAX_TOKENS;
+    const uint32_t numerics = _i / 2 == 0 ? HEARTH_NATIVE : HEARTH_EXACT;
+    const struct hearth_view x = make_x(n);
+    struct hearth_command commands[N_LINEARS + 1];
+    for (uint32_t i = 0; i < N_LINEARS; i++) {
+        commands[i] = make_linear(x, n, DIM, n_outs[i], dtypes[i], numerics);
+    }
+    commands[N_LINEARS] = make_linear(commands[0].args.linear.y, n, n_outs[0], 96, HEARTH_E4M3, numerics);
+    expect_same_bits(commands, N_LINEARS + 1);
+}
+END_TEST
+
+/* A linear that overwrites its own input's buffer, or another's output, stays on its own and in its order. */
+START_TEST(linears_that_meet_in_memory)
+{
+    if (device == NULL) {
+        return;
+    }
+    const struct hearth_view x = make_x(1);
+    struct hearth_command commands[3];
+    for (uint32_t i = 0; i < 3; i++) {
+        commands[i] = make_linear(x, 1, DIM, 128, HEARTH_E4M3, HEARTH_NATIVE);
+    }
+    commands[1].args.linear.y = commands[0].args.linear.y;
+    expect_same_bits(commands, 3);
+}
+END_TEST
+
+START_TEST(experts_and_the_shared_one)
+{
+    if (device == NULL) {
+        return;
+    }
+    const uint32_t n = _i % 2 == 0 ? 1 : MAX_TOKENS;
+    const uint32_t n_here[3] = {N_EXPERTS, 2, 0};
+    for (uint32_t i = 0; i < 3; i++) {
+        struct hearth_command commands[2];
+        make_experts(make_x(n), n, n_here[i], _i / 2 == 0 ? HEARTH_NATIVE : HEARTH_EXACT, commands);
+        expect_same_bits(commands, 2);
+    }
+}
+END_TEST
+
+int
+main(void)
+{
+    Suite *suite = suite_create("joint");
+    TCase *tests = tcase_create("commands that run together");
+    tcase_add_checked_fixture(tests, open_device, close_device);
+    tcase_add_loop_test(tests, linears_of_one_input, 0, 4);
+    tcase_add_test(tests, linears_that_meet_in_memory);
+    tcase_add_loop_test(tests, experts_and_the_shared_one, 0, 4);
+    suite_add_tcase(suite, tests);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    const int n_failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

@@ -139,6 +139,18 @@ open_model(struct world *world, struct hearth_error *err)
 }
 
 static int
+make_synthetic(struct world *world, struct hearth_error *err)
+{
+    const struct hearth_synthetic request = {.preset = "tiny", .seed = 1};
+    struct model *model = NULL;
+    (void)world;
+    const int status = model_synthetic(&request, &model, err);
+    KEEP((status == HEARTH_OK) == (model != NULL));
+    model_close(model);
+    return status;
+}
+
+static int
 use_tokenizer(struct world *world, struct hearth_error *err)
 {
     static const char text[] = "((((((((((((((((((((((((((((((((((((((((( <think>\U0001FAE8 the end";
@@ -232,6 +244,19 @@ fork_session(struct world *world, struct hearth_error *err)
 }
 
 static int
+pretend(struct world *world, struct hearth_error *err)
+{
+    struct hearth_session *session = NULL;
+    int status = hearth_session_new(world->engine, 1024, &session, err);
+    if (status == HEARTH_OK) {
+        status = hearth_session_pretend(session, 900, err);
+        KEEP((status == HEARTH_OK) == (hearth_session_length(session) == 900));
+    }
+    hearth_session_free(session);
+    return status;
+}
+
+static int
 save_session(struct world *world, struct hearth_error *err)
 {
     return hearth_session_save(world->session, world->file, err);
@@ -318,6 +343,7 @@ parse_chat(struct world *world, struct hearth_error *err)
 static const struct task tasks[] = {
     {.name = "load_config", .run = load_config, .at_least = 100},
     {.name = "open_model", .run = open_model, .at_least = 20},
+    {.name = "make_synthetic", .run = make_synthetic, .at_least = 15},
     {.name = "use_tokenizer", .run = use_tokenizer, .at_least = 20},
     {.name = "open_engine", .run = open_engine, .at_least = 50},
     {.name = "inspect", .run = inspect, .at_least = 20},
@@ -325,6 +351,7 @@ static const struct task tasks[] = {
     {.name = "plan", .run = plan, .may_do_without = true, .at_least = 50},
     {.name = "feed", .run = feed, .needs_engine = true, .at_least = 20},
     {.name = "fork_session", .run = fork_session, .needs_engine = true, .at_least = 20},
+    {.name = "pretend", .run = pretend, .needs_engine = true, .at_least = 20},
     {.name = "save_session", .run = save_session, .needs_engine = true, .at_least = 3},
     {.name = "load_session", .run = load_session, .needs_engine = true, .at_least = 20},
     {.name = "sample", .run = sample, .at_least = 2},

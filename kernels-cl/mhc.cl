@@ -29,28 +29,39 @@
 #ifdef ROWS
 #define DOTS (ROWS * TOKENS)
 
-/* The pieces of rows first_row .. and tokens first_token .. ; what lies outside counts as row or token 0. */
+/* A piece's dot products of ROWS rows with TOKENS tokens.  sums: [ROWS][TOKENS] */
 static inline void
-sum_pieces(const global float *x, const global FN_TYPE *fn, uint n_in, const uint *rows, const uint *tokens,
-           float *sums)
+add_products(const global float *x, const global FN_TYPE *fn, uint begin, uint end, uint n_in, const uint *rows,
+             const uint *tokens, float *sums)
 {
-    const uint begin = (uint)get_group_id(0) * PIECE;
-    const uint end = min(begin + PIECE, n_in);
     for (uint i = begin + (uint)get_local_id(0); i < end; i += GROUP) {
         float values[TOKENS];
         for (uint t = 0; t < TOKENS; t++) {
             values[t] = x[(ulong)tokens[t] * n_in + i];
         }
         for (uint r = 0; r < ROWS; r++) {
-            const float weight = fn == 0 ? 0.0f : FN_VALUE(fn[(ulong)rows[r] * n_in + i]);
+            const float weight = FN_VALUE(fn[(ulong)rows[r] * n_in + i]);
             for (uint t = 0; t < TOKENS; t++) {
-                sums[r * TOKENS + t] = fma(fn == 0 ? values[t] : weight, values[t], sums[r * TOKENS + t]);
+                sums[r * TOKENS + t] = fma(weight, values[t], sums[r * TOKENS + t]);
             }
         }
     }
 }
 
-/* fn: the matrix, whose n_rows rows are rows first_row .. of all; is_squares: X . X instead, as row n_mix. */
+/* A piece of X . X of TOKENS tokens. */
+static inline void
+add_squares(const global float *x, uint begin, uint end, uint n_in, const uint *tokens, float *sums)
+{
+    for (uint i = begin + (uint)get_local_id(0); i < end; i += GROUP) {
+        for (uint t = 0; t < TOKENS; t++) {
+            const float value = x[(ulong)tokens[t] * n_in + i];
+            sums[t] = fma(value, value, sums[t]);
+        }
+    }
+}
+
+/* fn: n_rows rows, rows first_row .. of all.  The group of rows behind them, if there is one, makes X . X.  What lies
+ * outside rows and tokens is computed as if it were the last of them, and not stored. */
 kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
 mhc_dots(PLACE_CONST(streams), PLACE_CONST(fn), PLACE(parts), uint n, uint n_in, uint n_mix, uint n_pieces,
          uint first_row, uint n_rows)
@@ -58,6 +69,7 @@ mhc_dots(PLACE_CONST(streams), PLACE_CONST(fn), PLACE(parts), uint n, uint n_in,
     local float shared[DOTS * GROUP];
     const uint item = (uint)get_local_id(0);
     const uint is_squares = (uint)get_group_id(1) * ROWS >= n_rows; /* the last group of rows */
+    const uint begin = (uint)get_group_id(0) * PIECE, end = min(begin + PIECE, n_in);
     uint rows[ROWS], tokens[TOKENS];
     float sums[DOTS];
     for (uint r = 0; r < ROWS; r++) {
@@ -69,7 +81,11 @@ mhc_dots(PLACE_CONST(streams), PLACE_CONST(fn), PLACE(parts), uint n, uint n_in,
     for (uint i = 0; i < DOTS; i++) {
         sums[i] = 0.0f;
     }
-    sum_pieces(AT_CONST(float, streams), is_squares ? 0 : AT_CONST(FN_TYPE, fn), n_in, rows, tokens, sums);
+    if (is_squares) {
+        add_squares(AT_CONST(float, streams), begin, end, n_in, tokens, sums);
+    } else {
+        add_products(AT_CONST(float, streams), AT_CONST(FN_TYPE, fn), begin, end, n_in, rows, tokens, sums);
+    }
     for (uint i = 0; i < DOTS; i++) {
         shared[i * GROUP + item] = sums[i];
     }

@@ -49,6 +49,7 @@ query_rope(PLACE(q), PLACE_CONST(inv_freq), ulong position, uint n_heads, uint h
     global float *head = AT(float, q) + (ulong)get_group_id(0) * head_dim;
     const ulong at = position + (ulong)get_group_id(0) / n_heads;
     const float factor = head_factor(head, head_dim, eps, native, parts);
+    barrier(CLK_GLOBAL_MEM_FENCE); /* all have read what is now overwritten */
     for (uint i = item; i < nope; i += GROUP) {
         const float value = head[i] * factor;
         head[i] = native ? round_bf16(value) : value;

@@ -138,6 +138,7 @@ ocl_slab_give(struct hearth_device *device, uint32_t at)
         return;
     }
     slab->used = 0;
+    device->is_recycled = true;
     if (device->slabs_bytes > slab->size) { /* the last one stays for what comes next */
         clReleaseMemObject(slab->mem);
         device->slabs_bytes -= slab->size;

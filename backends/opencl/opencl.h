@@ -141,6 +141,7 @@ struct hearth_device {
     struct ocl_slab *slabs;  /* [OCL_MAX_SLABS] */
     uint32_t n_slabs;
     uint64_t slabs_bytes, last_id;
+    bool is_recycled;        /* memory of freed weights may be written again while earlier work still reads it */
     struct ocl_staging *staging; /* pinned host memory for copies */
     struct ocl_fault *fault;
     struct ocl_trace *trace;

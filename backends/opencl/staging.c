@@ -175,17 +175,41 @@ write_pieces(struct hearth_device *device, cl_command_queue queue, struct ocl_sp
     return 0;
 }
 
+/* Makes the copy queue wait for what was submitted so far, if that may read what is now written. */
+static int
+order_recycled(struct hearth_device *device, struct hearth_error *err)
+{
+    cl_event marker;
+    cl_int code = CL_SUCCESS;
+    pthread_mutex_lock(&device->lock);
+    if (device->is_recycled) {
+        device->is_recycled = false;
+        code = clEnqueueMarkerWithWaitList(device->queue, 0, NULL, &marker);
+        if (code == CL_SUCCESS) {
+            (void)clFlush(device->queue);
+            code = clEnqueueBarrierWithWaitList(device->copy_queue, 1, &marker, NULL);
+            clReleaseEvent(marker);
+        }
+    }
+    pthread_mutex_unlock(&device->lock);
+    return code == CL_SUCCESS ? 0 : ocl_cl_error(err, code, "copy of weights");
+}
+
 int
 ocl_stage_write(struct hearth_device *device, cl_command_queue queue, struct ocl_span dst, const void *src,
                 uint64_t size, struct hearth_error *err)
 {
+    const int status = queue == device->copy_queue ? order_recycled(device, err) : 0;
+    if (status < 0) {
+        return status;
+    }
     if (device->staging->is_direct || size < DIRECT_BYTES) {
         return write_direct(device, queue, dst, src, size, err);
     }
     pthread_mutex_lock(&device->lock);
-    const int status = write_pieces(device, queue, dst, src, size, err);
+    const int end = write_pieces(device, queue, dst, src, size, err);
     pthread_mutex_unlock(&device->lock);
-    return status;
+    return end;
 }
 
 /* One piece is fetched while the one before is copied out. */

@@ -47,6 +47,21 @@ START_TEST(defaults_are_usable)
 }
 END_TEST
 
+START_TEST(the_cache_is_in_the_users_folder)
+{
+    struct hearth_config *other = NULL;
+    setenv("HOME", "/home/one", 1);
+    setenv("XDG_CACHE_HOME", "/fast", 1);
+    ck_assert_int_eq(hearth_config_new(&other, &err), HEARTH_OK);
+    ck_assert_str_eq(config_values(other)->cache.directory, "/fast/hearth");
+    hearth_config_free(other);
+    unsetenv("XDG_CACHE_HOME");
+    ck_assert_int_eq(hearth_config_new(&other, &err), HEARTH_OK);
+    ck_assert_str_eq(config_values(other)->cache.directory, "/home/one/.cache/hearth");
+    hearth_config_free(other);
+}
+END_TEST
+
 START_TEST(yaml_sets_every_type)
 {
     ck_assert_int_eq(load("model:\n  path: /m\n  numerics: exact\n"
@@ -240,6 +255,7 @@ main(void)
     TCase *tcase = tcase_create("config");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, defaults_are_usable);
+    tcase_add_test(tcase, the_cache_is_in_the_users_folder);
     tcase_add_test(tcase, yaml_sets_every_type);
     tcase_add_loop_test(tcase, wrong_yaml_gets_its_line, 0, (int)(sizeof wrong / sizeof wrong[0]));
     tcase_add_test(tcase, later_sources_win_whatever_the_order);

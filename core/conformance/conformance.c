@@ -144,7 +144,9 @@ static int
 run_line(struct suite *suite, const struct check *check, struct conformance_line *line, struct hearth_error *err)
 {
     const struct conformance_request *request = suite->request;
-    for (uint32_t index = 0; index < check->n_trials; index++) {
+    const bool is_limited = request->max_trials > 0 && request->max_trials < check->n_trials;
+    const uint32_t n_trials = is_limited ? request->max_trials : check->n_trials;
+    for (uint32_t index = 0; index < n_trials; index++) {
         struct check_trial trial = {.random = request->seed + 1000003u * index + 77u * check->op};
         struct conformance_trial outcome = {.used = 0};
         trial.command.op = check->op;

@@ -61,7 +61,8 @@ struct conformance_request {
     const char *const *options;
     const char *(*option)(void *context, const char *key);
     uint32_t device;
-    const char *op; /* NULL: every operation */
+    const char *op;      /* NULL: every operation */
+    uint32_t max_trials; /* of an operation in each numerics; 0: all.  The first ones are the smallest. */
     uint64_t seed;
     bool speed;       /* also measure one token's work, and the roof */
     bool time_trials; /* also time each trial that is right */

@@ -19,7 +19,7 @@ struct options {
     const char *plugin;
     const char *op;
     uint64_t seed;
-    uint32_t device;
+    uint32_t device, max_trials;
     bool bench, list;
 };
 
@@ -70,12 +70,14 @@ parse_options(int argc, char **argv, struct options *options)
             options->op = argv[++i];
         } else if (strcmp(argv[i], "--seed") == 0 && has_value) {
             options->seed = strtoull(argv[++i], NULL, 10);
+        } else if (strcmp(argv[i], "--trials") == 0 && has_value) {
+            options->max_trials = (uint32_t)strtoul(argv[++i], NULL, 10);
         } else if (strcmp(argv[i], "--device") == 0 && has_value) {
             options->device = (uint32_t)strtoul(argv[++i], NULL, 10);
         } else {
             fprintf(stderr,
                     "usage: check-kernels [--plugin FILE.so] [--option KEY=VALUE] [--device N] [--op NAME] [--seed N] "
-                    "[--bench] [--list]\n");
+                    "[--trials N] [--bench] [--list]\n");
             return false;
         }
     }
@@ -103,6 +105,7 @@ run_all(const struct options *options, const struct hearth_plugin *plugin)
         .options = by_default ? three_threads : options->plugin_options,
         .device = options->device,
         .op = options->op,
+        .max_trials = options->max_trials,
         .seed = options->seed,
         .time_trials = options->bench,
         .step = print_trial,

@@ -50,3 +50,17 @@ tests_kernels_ref_test_SOURCES = tests/kernels/ref_test.c tests/kernels/units.c 
 tests_kernels_ref_test_CPPFLAGS = $(AM_CPPFLAGS) -DSOURCE_FOLDER='"$(abs_top_srcdir)"'
 tests_kernels_ref_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(JSONC_CFLAGS)
 tests_kernels_ref_test_LDADD = backends/ref/libref.la backends/host/libhost.la $(CHECK_LIBS) $(JSONC_LIBS)
+
+# The OpenCL backend's kernels under Oclgrind: races, uninitialised values.
+EXTRA_DIST += tests/kernels/opencl-races
+if BUILD_REF
+if BUILD_OPENCL
+if !STATIC_PLUGINS
+check_LTLIBRARIES += tests/kernels/whole_writes.la
+TESTS += tests/kernels/opencl-races
+endif
+endif
+endif
+tests_kernels_whole_writes_la_SOURCES = tests/kernels/whole_writes.c
+tests_kernels_whole_writes_la_CFLAGS = $(AM_CFLAGS) $(OPENCL_CFLAGS)
+tests_kernels_whole_writes_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere

@@ -13,4 +13,4 @@ dist_man_MANS += \
 	docs/man/hearth-version.1 \
 	docs/man/hearth.yaml.5
 
-EXTRA_DIST += docs/numerics.md docs/tour.md
+EXTRA_DIST += docs/plugins.md docs/numerics.md docs/tour.md

@@ -112,6 +112,22 @@ decode_quad(const uint *words, uint quad)
 }
 
 #ifdef BLOCKS
+/* Drops a unit's first quad. */
+static inline void
+next_quad(uint *words)
+{
+#if DTYPE == DTYPE_E4M3
+    words[0] = words[1];
+    words[1] = words[2];
+    words[2] = words[3];
+#else
+    words[0] = words[0] >> 16 | words[1] << 16;
+    words[1] = words[1] >> 16 | words[2] << 16;
+    words[2] = words[2] >> 16 | words[3] << 16;
+    words[3] >>= 16;
+#endif
+}
+
 /* The quad as integers: halves of E2M1X2, units of 2^-9 of E4M3. */
 static inline int4
 decode_quad_int(const uint *words, uint quad)
@@ -176,6 +192,13 @@ unit_factor(const struct input *input, const struct matrix *matrix, uint x_row, 
 
 #define PARTS_BYTES (OUTPUTS * LANES * 4u)
 
+/* One way on one device, so that every tile adds alike. */
+#if defined(FP_FAST_FMAF) && !defined(OCL_CPU)
+#define ADD_PRODUCT(a, b, sum) fma(a, b, sum)
+#else
+#define ADD_PRODUCT(a, b, sum) ((a) * (b) + (sum))
+#endif
+
 /* The dot products of one unit, added to sums[row * TOKENS + token]. */
 static inline void
 add_unit(const struct input *input, const struct matrix *matrix, const uint *rows, uint unit, float *sums)
@@ -194,10 +217,10 @@ add_unit(const struct input *input, const struct matrix *matrix, const uint *row
             const float4 x = load_quad(input, matrix, input->rows[t], unit, q);
             for (uint r = 0; r < ROWS; r++) {
                 float sum = sums[r * TOKENS + t];
-                sum = fma(w[r].x, x.x, sum);
-                sum = fma(w[r].y, x.y, sum);
-                sum = fma(w[r].z, x.z, sum);
-                sums[r * TOKENS + t] = fma(w[r].w, x.w, sum);
+                sum = ADD_PRODUCT(w[r].x, x.x, sum);
+                sum = ADD_PRODUCT(w[r].y, x.y, sum);
+                sum = ADD_PRODUCT(w[r].z, x.z, sum);
+                sums[r * TOKENS + t] = ADD_PRODUCT(w[r].w, x.w, sum);
             }
         }
     }
@@ -222,7 +245,7 @@ tile_product(const struct input *input, const struct matrix *matrix, const uint 
         add_unit(input, matrix, rows, unit, dots);
         for (uint i = 0; i < OUTPUTS; i++) {
             const float factor = unit_factor(input, matrix, input->rows[i % TOKENS], rows[i / TOKENS], unit, 0);
-            sums[i] = fma(dots[i], factor, sums[i]);
+            sums[i] = ADD_PRODUCT(dots[i], factor, sums[i]);
         }
 #else
         add_unit(input, matrix, rows, unit, sums);
@@ -282,7 +305,7 @@ add_products(int4 x, int4 w, SUM sum)
 #endif
 }
 
-/* The exact sums of one unit. */
+/* The exact sums of one unit, quad by quad: all of its decoded weights at once would fill the registers. */
 static inline void
 sum_unit(const struct input *input, const struct matrix *matrix, const uint *rows, uint unit, SUM *sums)
 {
@@ -290,11 +313,12 @@ sum_unit(const struct input *input, const struct matrix *matrix, const uint *row
     for (uint r = 0; r < ROWS; r++) {
         load_unit(matrix, rows[r], unit, words[r]);
     }
-#pragma unroll
+#pragma unroll 1
     for (uint q = 0; q < QUADS; q++) {
         int4 w[ROWS];
         for (uint r = 0; r < ROWS; r++) {
-            w[r] = decode_quad_int(words[r], q);
+            w[r] = decode_quad_int(words[r], 0);
+            next_quad(words[r]);
         }
         for (uint t = 0; t < TOKENS; t++) {
             const int4 x = load_quad_int(input, matrix, input->rows[t], unit, q);

@@ -1,7 +1,8 @@
 /* tuning.c - see tuning.h.
  *
  * A GPU hides the latency of memory by lanes and by the rows of a tile, whose loads are under way together; with many
- * tokens the tile is as large as registers allow.  A CPU's lanes are loop turns of one thread: few, with more rows. */
+ * tokens the tile is as large as registers allow.  A CPU's lanes are loop turns of one thread: few, and registers
+ * for 8 sums. */
 #include <config.h>
 
 #include "backends/opencl/tuning.h"
@@ -19,7 +20,7 @@ static const struct ocl_tuning gpu = {
 static const struct ocl_tuning cpu = {
     .lanes = 32,
     .one = {.rows = 8, .tokens = 1},
-    .many = {.rows = 4, .tokens = 8},
+    .many = {.rows = 1, .tokens = 8},
     .many_tokens = 3,
     .many_routes = 32,
     .blocks = 2,

@@ -38,6 +38,12 @@ endif
 endif
 endif
 
+# Its kernels, compiled for a GPU that need not be there.
+EXTRA_DIST += tests/kernels/opencl-compile
+if BUILD_OPENCL
+TESTS += tests/kernels/opencl-compile
+endif
+
 # The reference against numbers made elsewhere.
 if BUILD_REF
 if HAVE_CHECK

@@ -4,7 +4,8 @@
 
 #include "core/conformance/check.h"
 
-/* What was written, [n_tensors] each; cut: by commands of fewer tokens, or NULL; all_bits: the reference's are wanted. */
+/* What was written, [n_tensors] each; cut: by commands of fewer tokens, or NULL; all_bits: the reference's are wanted.
+ */
 struct judge_outputs {
     unsigned char *const *found, *const *cut, *const *reference;
     bool all_bits;

@@ -35,8 +35,8 @@ bool rig_supports(const struct rig *rig, uint32_t op, uint32_t numerics);
 bool rig_run(struct rig *rig, struct check_trial *trial, uint32_t n_at_once, unsigned char **outputs,
              double *ret_seconds);
 
-/* The fewest tokens that a command of the trial can be cut at so that every view stays aligned as the device asks; 0: it
- * cannot be cut. */
+/* The fewest tokens that a command of the trial can be cut at so that every view stays aligned as the device asks; 0:
+ * it cannot be cut. */
 uint32_t rig_cut(const struct rig *rig, const struct check_trial *trial);
 
 /* The trial's tensors and weights on the device; members that are NULL are not there.  rig_place sets the views and

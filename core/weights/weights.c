@@ -134,7 +134,8 @@ device_rotates(const struct weights *weights, uint32_t device)
         for (size_t i = 0; i < sizeof always / sizeof always[0]; i++) {
             rotates = rotates || plan_op_device(weights->plan, layer, always[i]) == device;
         }
-        rotates = rotates || (kind != LAYER_SWA && plan_op_device(weights->plan, layer, HEARTH_OP_COMPRESS) == device) ||
+        rotates = rotates ||
+                  (kind != LAYER_SWA && plan_op_device(weights->plan, layer, HEARTH_OP_COMPRESS) == device) ||
                   (kind == LAYER_CSA && plan_op_device(weights->plan, layer, HEARTH_OP_INDEX_QUERY) == device);
     }
     return rotates;

@@ -23,7 +23,8 @@ trap 'exit 99' HUP INT TERM
 # no configuration of the person who runs the tests
 HOME=$scratch
 XDG_CONFIG_HOME=$scratch/config
-export HOME XDG_CONFIG_HOME
+XDG_CACHE_HOME=$scratch/cache
+export HOME XDG_CONFIG_HOME XDG_CACHE_HOME
 cd "$scratch" || exit 99
 
 fail()

@@ -24,6 +24,7 @@ dist_check_SCRIPTS += \
 	tests/cli/errors_test.sh \
 	tests/cli/eval_test.sh \
 	tests/cli/help_test.sh \
+	tests/cli/opencl_test.sh \
 	tests/cli/plugin_test.sh \
 	tests/cli/reports_test.sh \
 	tests/cli/run_test.sh \
@@ -41,3 +42,8 @@ TESTS += \
 	tests/cli/run_test.sh \
 	tests/cli/terminal_test.sh \
 	tests/cli/usage_test.sh
+if BUILD_REF
+if BUILD_OPENCL
+TESTS += tests/cli/opencl_test.sh
+endif
+endif

@@ -1,0 +1,42 @@
+#!/bin/sh
+# The bundled model whole on an OpenCL device: the reference's text in exact numerics, the same text again from compiled kernels,
+# and a sentence for a device that fails.  Skipped where no platform has a device.
+. "${srcdir:-.}/tests/cli/common.sh"
+needs_pilot
+hearth_gives 0 devices --json --set plugins.load=opencl,ref
+if ! grep -q '"plugin": *"opencl"' out; then
+    echo "SKIP: no OpenCL device" >&2
+    exit 77
+fi
+# PLUGINS OPTION... - an answer of the pilot
+answer()
+{
+    plugins=$1
+    shift
+    hearth_gives "${status:-0}" run -m "$pilot" --set plugins.load="$plugins" -p "What does the ls command do?" --temperature 0 \
+        -n 12 --set device.timeout=60 "$@"
+}
+
+answer ref --numerics exact
+cp out reference
+answer opencl,ref --numerics exact
+cmp -s out reference || fail "exact numerics: the reference's text wanted"
+
+answer opencl,ref
+cp out first
+ls cache/hearth/*.clbin >/dev/null 2>&1 || fail "no compiled kernel is kept in cache.directory"
+answer opencl,ref
+cmp -s out first || fail "kernels from the cache: the same text wanted"
+answer opencl,ref --set plugins.options.opencl.cache=no
+cmp -s out first || fail "no cache: the same text wanted"
+
+status=5
+answer opencl,ref --set plugins.options.opencl.fault=lost:3
+grep -q 'the device is lost' err || fail "a lost device is not named"
+answer opencl,ref --set plugins.options.opencl.fault=hang:3 --set device.timeout=2
+grep -q 'not done after 2.0 s' err || fail "a hung device is not named"
+answer opencl,ref --set plugins.options.opencl.fault=build:attend
+grep -q 'kernels-cl/attend.cl' err || fail "a kernel that does not compile is not named"
+status=4
+answer opencl,ref --set plugins.options.opencl.fault=alloc:20
+grep -q 'CL_MEM_OBJECT_ALLOCATION_FAILURE' err || fail "a failed allocation is not named"

@@ -8,9 +8,12 @@
 #ifndef BACKENDS_CPU_CPU_H
 #define BACKENDS_CPU_CPU_H
 
+#include <pthread.h>
+
 #include "backends/host/host.h"
 
 struct cpu_kernels;
+struct cpu_places;
 struct cpu_pool;
 
 /* Rows of an e2m1 weight go in panels of 16, whatever the tier, so that one row is one lane.  A panel holds groups of
@@ -38,9 +41,16 @@ enum cpu_tier { CPU_TIER_AVX2 = 0, CPU_TIER_AVX512, CPU_TIER_VNNI, CPU_N_TIERS }
 
 struct hearth_device {
     const struct cpu_kernels *kernels;
+    const struct cpu_places *places;
     struct cpu_pool *pool;
     struct host_scratch scratch;
 };
+
+/* device.c: lines for the log.  A matter is said once as long as the plugin runs. */
+
+enum cpu_matter { CPU_MATTER_PIN = 0, CPU_MATTER_HUGE_PAGES, CPU_MATTER_BIND, CPU_N_MATTERS };
+
+void cpu_say_once(enum cpu_matter matter, const char *text);
 
 /* tier.c */
 
@@ -50,6 +60,36 @@ const char *cpu_tier_name(int tier);
 int cpu_tier_find(const char *name); /* -1: no such tier */
 const struct cpu_kernels *cpu_tier_kernels(int tier);
 
+/* place.c: which core each thread stands on, and which memory is near it. */
+
+#define CPU_MAX_NODES 64u
+
+/* Threads in the order of their NUMA nodes: those of node k are first[k] .. first[k + 1] - 1. */
+struct cpu_split {
+    uint32_t n_nodes; /* 1 or more */
+    uint32_t first[CPU_MAX_NODES + 1];
+};
+
+/* The first item that this node's threads take before others' (up to the next node's first).  Packed rows lie alike. */
+static inline uint64_t
+cpu_split_begin(const struct cpu_split *split, uint64_t n_items, uint32_t node)
+{
+    const uint64_t n_threads = split->first[split->n_nodes];
+    return n_items / n_threads * split->first[node] + n_items % n_threads * split->first[node] / n_threads;
+}
+
+/* n_threads 0: one for each core the caller may run on, with smt one for each of its hardware threads.  Where the
+ * machine cannot be read, threads stand nowhere in particular.  Owner: the caller; cpu_places_free. */
+int cpu_places_new(uint32_t n_threads, bool smt, struct cpu_places **ret_places, struct hearth_error *err);
+void cpu_places_free(struct cpu_places *places); /* NULL allowed */
+const struct cpu_split *cpu_places_split(const struct cpu_places *places);
+uint32_t cpu_places_threads(const struct cpu_places *places);
+/* False: it could not be done. */
+bool cpu_places_pin(const struct cpu_places *places, pthread_t thread, uint32_t index);
+/* Units of packed rows, unit_bytes each, come to lie on the nodes of the threads that prefer them.  For memory that
+ * nobody has touched.  True also when there is one node, and nothing to do. */
+bool cpu_places_bind(const struct cpu_places *places, void *memory, uint64_t n_units, uint64_t unit_bytes);
+
 /* pool.c: the threads of one device. */
 
 /* Computes items begin .. end-1; thread < cpu_pool_threads and differs between calls that run at once. */
@@ -58,8 +98,9 @@ struct cpu_work {
     void *context;
 };
 
-/* pin: thread i stays on the i-th core that the process may use.  ret_n_unpinned: threads for which that failed. */
-int cpu_pool_new(uint32_t n_threads, bool pin, struct cpu_pool **ret_pool, uint32_t *ret_n_unpinned,
+/* pin: every thread but the caller's stays at its place.  ret_n_unpinned: threads for which that failed.  places
+ * outlive the pool. */
+int cpu_pool_new(const struct cpu_places *places, bool pin, struct cpu_pool **ret_pool, uint32_t *ret_n_unpinned,
                  struct hearth_error *err);
 void cpu_pool_free(struct cpu_pool *pool); /* joins the threads; NULL allowed */
 uint32_t cpu_pool_threads(const struct cpu_pool *pool);

@@ -1,10 +1,11 @@
 /* device.c - the one device: this machine's cores and memory.  Work is done when submit returns.
  *
- * Options: `threads`, 1 .. 1024, without it one for each core the process may use; `pin`, yes or no: whether worker
- * threads stay on one core each (yes); `tier`, the name of a set of kernels that the processor can run (CPU_TIER_PROVEN
- * or what is below it). */
+ * Options: `threads`, 1 .. 1024, without it one for each core the process may use; `smt`, yes or no: one for each
+ * hardware thread of those cores instead (no); `pin`, yes or no: whether worker threads stay on one core each (yes);
+ * `tier`, the name of a set of kernels that the processor can run (CPU_TIER_PROVEN or what is below it). */
 #include <config.h>
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,9 +17,10 @@
 
 static struct {
     const struct hearth_host *host;
-    uint32_t n_threads;
-    bool pin;
+    struct cpu_places *places;
+    bool pin, smt;
     int tier;
+    _Atomic bool is_said[CPU_N_MATTERS];
 } settings;
 
 static const char *
@@ -35,17 +37,27 @@ say(int level, const char *text)
     }
 }
 
-static int
-read_pin(struct hearth_error *err)
+void
+cpu_say_once(enum cpu_matter matter, const char *text)
 {
-    const char *text = option("pin");
-    settings.pin = true;
-    if (text != NULL && strcmp(text, "yes") != 0 && strcmp(text, "true") != 0) {
-        if (strcmp(text, "no") != 0 && strcmp(text, "false") != 0) {
-            return host_error(err, HEARTH_ECONFIG, 0, "cpu: option pin: yes or no wanted, \"%s\" found", text);
-        }
-        settings.pin = false;
+    if (!atomic_exchange(&settings.is_said[matter], true)) {
+        say(HEARTH_LOG_WARNING, text);
     }
+}
+
+/* ret_value: untouched if the option is absent */
+static int
+read_bool(const char *key, bool *ret_value, struct hearth_error *err)
+{
+    const char *text = option(key);
+    if (text == NULL) {
+        return 0;
+    }
+    const bool is_yes = strcmp(text, "yes") == 0 || strcmp(text, "true") == 0;
+    if (!is_yes && strcmp(text, "no") != 0 && strcmp(text, "false") != 0) {
+        return host_error(err, HEARTH_ECONFIG, 0, "cpu: option %s: yes or no wanted, \"%s\" found", key, text);
+    }
+    *ret_value = is_yes;
     return 0;
 }
 
@@ -72,14 +84,25 @@ read_tier(struct hearth_error *err)
 int
 cpu_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct hearth_error *err)
 {
+    uint32_t n_threads = 0;
     settings.host = host;
-    settings.n_threads = host_count_cores();
-    int status = host_option_threads(host, "cpu", &settings.n_threads, err);
+    settings.pin = true;
+    settings.smt = false;
+    for (int matter = 0; matter < CPU_N_MATTERS; matter++) {
+        settings.is_said[matter] = false;
+    }
+    int status = host_option_threads(host, "cpu", &n_threads, err);
     if (status == 0) {
-        status = read_pin(err);
+        status = read_bool("pin", &settings.pin, err);
+    }
+    if (status == 0) {
+        status = read_bool("smt", &settings.smt, err);
     }
     if (status == 0) {
         status = read_tier(err);
+    }
+    if (status == 0) {
+        status = cpu_places_new(n_threads, settings.smt, &settings.places, err);
     }
     if (status < 0) {
         return status;
@@ -95,6 +118,8 @@ cpu_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct hearth
 void
 cpu_stop(void)
 {
+    cpu_places_free(settings.places);
+    settings.places = NULL;
 }
 
 static int
@@ -116,8 +141,10 @@ cpu_describe(uint32_t index, struct hearth_device_info *info, struct hearth_erro
     }
     filled.memory_bytes = host_memory_bytes();
     filled.align_bytes = VIEW_ALIGN;
-    snprintf(filled.name, sizeof filled.name, "x86-64 %s, %u thread%s", cpu_tier_name(settings.tier),
-             settings.n_threads, settings.n_threads == 1 ? "" : "s");
+    const uint32_t n_threads = cpu_places_threads(settings.places);
+    const uint32_t n_nodes = cpu_places_split(settings.places)->n_nodes;
+    snprintf(filled.name, sizeof filled.name, "x86-64 %s, %u thread%s on %u node%s", cpu_tier_name(settings.tier),
+             n_threads, n_threads == 1 ? "" : "s", n_nodes, n_nodes == 1 ? "" : "s");
     host_info_fill(&filled, info);
     return 0;
 }
@@ -135,7 +162,8 @@ cpu_open(uint32_t index, struct hearth_device **ret_device, struct hearth_error 
         return host_error(err, HEARTH_EMEMORY, 0, "cpu: no memory for a device");
     }
     device->kernels = cpu_tier_kernels(settings.tier);
-    status = cpu_pool_new(settings.n_threads, settings.pin, &device->pool, &n_unpinned, err);
+    device->places = settings.places;
+    status = cpu_pool_new(device->places, settings.pin, &device->pool, &n_unpinned, err);
     if (status < 0) {
         free(device);
         return status;
@@ -143,8 +171,8 @@ cpu_open(uint32_t index, struct hearth_device **ret_device, struct hearth_error 
     if (n_unpinned > 0) {
         char text[96];
         snprintf(text, sizeof text, "cpu: %u of %u threads could not be pinned to a core", n_unpinned,
-                 settings.n_threads);
-        say(HEARTH_LOG_WARNING, text);
+                 cpu_places_threads(device->places));
+        cpu_say_once(CPU_MATTER_PIN, text);
     }
     *ret_device = device;
     return 0;

@@ -51,6 +51,8 @@ backends_cpu_libcpu_la_SOURCES = \
 	backends/cpu/mhc.c \
 	backends/cpu/moe_sum.c \
 	backends/cpu/output_groups.c \
+	backends/cpu/place.c \
+	backends/cpu/place.h \
 	backends/cpu/pool.c \
 	backends/cpu/product.c \
 	backends/cpu/rmsnorm.c \
@@ -59,7 +61,9 @@ backends_cpu_libcpu_la_SOURCES = \
 	backends/cpu/turn.c \
 	backends/cpu/weight.c \
 	plugins/cpu.c
+backends_cpu_libcpu_la_CFLAGS = $(AM_CFLAGS) $(HWLOC_CFLAGS)
 backends_cpu_libcpu_la_LIBADD = \
+	$(HWLOC_LIBS) \
 	backends/cpu/libcpu-avx2.la \
 	backends/cpu/libcpu-avx512.la \
 	backends/cpu/libcpu-vnni.la

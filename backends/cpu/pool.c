@@ -1,5 +1,6 @@
-/* pool.c - the threads of one device.  Items are taken from a common counter in pieces, so a core that is late takes
- * fewer.
+/* pool.c - the threads of one device.  Items are taken from a counter in pieces, so a core that is late takes fewer.
+ * Each NUMA node has a counter of its own, for the items whose rows lie in its memory; a thread that finds its node's
+ * at the end goes on with the next node's.
  *
  * A run costs one store that the workers see and one counter that the caller sees.  A worker without work looks for it
  * for some 50 us, longer than the gaps within a layer, and then sleeps; so does the caller for the last worker. The
@@ -8,7 +9,6 @@
 
 #include <immintrin.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -25,21 +25,29 @@ struct worker {
     struct cpu_pool *pool;
     pthread_t thread;
     uint32_t index; /* 0 is the caller */
+    uint32_t node;
+};
+
+/* Items of one node: next .. end-1 are not taken. */
+struct queue {
+    alignas(64) _Atomic uint64_t next;
+    uint64_t end;
 };
 
 struct cpu_pool {
     struct cpu_work work; /* written before round, read after it */
-    uint64_t n_items, piece;
+    uint64_t piece;
+    const struct cpu_split *split;
     uint32_t n_threads;
     bool stopping;
     alignas(64) _Atomic uint64_t round; /* counts runs */
-    alignas(64) _Atomic uint64_t next;  /* first item not taken */
     alignas(64) _Atomic uint32_t n_running;
     alignas(64) pthread_mutex_t lock; /* for those who sleep */
     pthread_cond_t wake, done;
     _Atomic uint32_t n_sleeping;
     _Atomic bool caller_sleeps;
     struct worker *workers; /* [n_threads - 1] */
+    struct queue *queues;   /* [split->n_nodes] */
 };
 
 static int64_t
@@ -51,15 +59,24 @@ now_ns(void)
 }
 
 static void
-take_items(struct cpu_pool *pool, uint32_t thread)
+empty_queue(const struct cpu_pool *pool, struct queue *queue, uint32_t thread)
 {
     for (;;) {
-        const uint64_t begin = atomic_fetch_add_explicit(&pool->next, pool->piece, memory_order_relaxed);
-        if (begin >= pool->n_items) {
+        const uint64_t begin = atomic_fetch_add_explicit(&queue->next, pool->piece, memory_order_relaxed);
+        if (begin >= queue->end) {
             return;
         }
-        const uint64_t end = pool->n_items - begin < pool->piece ? pool->n_items : begin + pool->piece;
+        const uint64_t end = queue->end - begin < pool->piece ? queue->end : begin + pool->piece;
         pool->work.run(pool->work.context, begin, end, thread);
+    }
+}
+
+static void
+take_items(struct cpu_pool *pool, uint32_t thread, uint32_t node)
+{
+    const uint32_t n_nodes = pool->split->n_nodes;
+    for (uint32_t i = 0; i < n_nodes; i++) {
+        empty_queue(pool, &pool->queues[(node + i) % n_nodes], thread);
     }
 }
 
@@ -132,7 +149,7 @@ worker_main(void *argument)
         if (pool->stopping) {
             return NULL;
         }
-        take_items(pool, worker->index);
+        take_items(pool, worker->index, worker->node);
         if (atomic_fetch_sub(&pool->n_running, 1) == 1 && atomic_load(&pool->caller_sleeps)) {
             pthread_mutex_lock(&pool->lock);
             pthread_cond_signal(&pool->done);
@@ -154,12 +171,15 @@ cpu_pool_run(struct cpu_pool *pool, uint64_t n_items, uint64_t least, uint64_t c
     }
     const uint64_t piece = n_items / (pool->n_threads * PIECES_PER_THREAD);
     pool->work = work;
-    pool->n_items = n_items;
     pool->piece = piece < least ? least : piece;
-    atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
+    for (uint32_t node = 0; node < pool->split->n_nodes; node++) {
+        pool->queues[node].end = cpu_split_begin(pool->split, n_items, node + 1);
+        atomic_store_explicit(&pool->queues[node].next, cpu_split_begin(pool->split, n_items, node),
+                              memory_order_relaxed);
+    }
     atomic_store_explicit(&pool->n_running, pool->n_threads - 1, memory_order_relaxed);
     start_round(pool);
-    take_items(pool, 0);
+    take_items(pool, 0, 0);
     wait_workers(pool);
 }
 
@@ -173,37 +193,25 @@ stop_workers(struct cpu_pool *pool, uint32_t n_started)
     }
 }
 
-/* The i-th core of the process's set, wrapping around. */
-static bool
-pin_thread(pthread_t thread, const cpu_set_t *allowed, uint32_t index)
-{
-    const int n = CPU_COUNT(allowed);
-    int left = n > 0 ? (int)(index % (uint32_t)n) : -1;
-    for (int core = 0; core < CPU_SETSIZE && left >= 0; core++) {
-        if (CPU_ISSET(core, allowed) && left-- == 0) {
-            cpu_set_t one;
-            CPU_ZERO(&one);
-            CPU_SET(core, &one);
-            return pthread_setaffinity_np(thread, sizeof one, &one) == 0;
-        }
-    }
-    return false;
-}
-
 /* The caller's own thread is the program's and stays where the system puts it. */
 static uint32_t
-pin_workers(struct cpu_pool *pool)
+pin_workers(struct cpu_pool *pool, const struct cpu_places *places)
 {
-    cpu_set_t allowed;
     uint32_t n_unpinned = 0;
-    CPU_ZERO(&allowed);
-    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
-        return pool->n_threads - 1;
-    }
     for (uint32_t i = 0; i < pool->n_threads - 1; i++) {
-        n_unpinned += !pin_thread(pool->workers[i].thread, &allowed, i + 1);
+        n_unpinned += !cpu_places_pin(places, pool->workers[i].thread, i + 1);
     }
     return n_unpinned;
+}
+
+static uint32_t
+node_of_thread(const struct cpu_split *split, uint32_t thread)
+{
+    uint32_t node = 0;
+    while (thread >= split->first[node + 1]) {
+        node++;
+    }
+    return node;
 }
 
 static int
@@ -239,28 +247,42 @@ done_sync(struct cpu_pool *pool)
     pthread_mutex_destroy(&pool->lock);
 }
 
+/* One queue a node; nothing in them yet. */
+static struct queue *
+new_queues(uint32_t n_nodes)
+{
+    struct queue *queues = aligned_alloc(alignof(struct queue), n_nodes * sizeof *queues);
+    for (uint32_t i = 0; queues != NULL && i < n_nodes; i++) {
+        queues[i] = (struct queue){.end = 0};
+    }
+    return queues;
+}
+
 int
-cpu_pool_new(uint32_t n_threads, bool pin, struct cpu_pool **ret_pool, uint32_t *ret_n_unpinned,
+cpu_pool_new(const struct cpu_places *places, bool pin, struct cpu_pool **ret_pool, uint32_t *ret_n_unpinned,
              struct hearth_error *err)
 {
+    const uint32_t n_threads = cpu_places_threads(places);
     uint32_t n_started = 0;
     struct cpu_pool *pool = aligned_alloc(alignof(struct cpu_pool), sizeof *pool);
     if (pool == NULL) {
         return host_error(err, HEARTH_EMEMORY, 0, "cpu: no memory for %u threads", n_threads);
     }
-    *pool = (struct cpu_pool){.n_threads = n_threads};
+    *pool = (struct cpu_pool){.n_threads = n_threads, .split = cpu_places_split(places)};
     int status = init_sync(pool, err);
     if (status < 0) {
         goto fail_sync;
     }
     pool->workers = calloc(n_threads, sizeof *pool->workers);
-    if (pool->workers == NULL) {
+    pool->queues = new_queues(pool->split->n_nodes);
+    if (pool->workers == NULL || pool->queues == NULL) {
         status = host_error(err, HEARTH_EMEMORY, 0, "cpu: no memory for %u threads", n_threads);
         goto fail_workers;
     }
     for (; n_started < n_threads - 1; n_started++) {
         struct worker *worker = &pool->workers[n_started];
-        *worker = (struct worker){.pool = pool, .index = n_started + 1};
+        *worker = (struct worker){
+            .pool = pool, .index = n_started + 1, .node = node_of_thread(pool->split, n_started + 1)};
         const int code = pthread_create(&worker->thread, NULL, worker_main, worker);
         if (code != 0) {
             status = host_error(err, HEARTH_EMEMORY, code, "cpu: thread %u of %u could not be made (error %d)",
@@ -268,14 +290,15 @@ cpu_pool_new(uint32_t n_threads, bool pin, struct cpu_pool **ret_pool, uint32_t 
             goto fail_threads;
         }
     }
-    *ret_n_unpinned = pin ? pin_workers(pool) : 0;
+    *ret_n_unpinned = pin ? pin_workers(pool, places) : 0;
     *ret_pool = pool;
     return 0;
 
 fail_threads:
     stop_workers(pool, n_started);
-    free(pool->workers);
 fail_workers:
+    free(pool->queues);
+    free(pool->workers);
     done_sync(pool);
 fail_sync:
     free(pool);
@@ -287,6 +310,7 @@ cpu_pool_free(struct cpu_pool *pool)
 {
     if (pool != NULL) {
         stop_workers(pool, pool->n_threads - 1);
+        free(pool->queues);
         free(pool->workers);
         done_sync(pool);
         free(pool);

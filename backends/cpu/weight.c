@@ -147,6 +147,10 @@ pack_matrix(struct hearth_device *device, struct host_matrix *matrix, uint32_t p
     packed.packing = packing;
     packed.data = to;
     packed.scales = NULL;
+    const uint64_t unit_bytes = packing == CPU_CANONICAL ? 0 : cpu_unit_bytes(matrix);
+    if (!cpu_places_bind(device->places, to, cpu_row_units(matrix->rows), unit_bytes)) {
+        cpu_say_once(CPU_MATTER_BIND, "cpu: weights could not be bound to the memory near their threads");
+    }
     if (packing == CPU_PANELS) {
         cpu_pool_run(device->pool, cpu_row_units(matrix->rows), 1, cpu_unit_bytes(matrix),
                      (struct cpu_work){pack_panels, &work});
@@ -196,8 +200,8 @@ take_memory(uint64_t size)
     const uint64_t padded = (size + align - 1) / align * align;
     unsigned char *memory = aligned_alloc((size_t)align, (size_t)padded);
 #ifdef MADV_HUGEPAGE
-    if (memory != NULL && align == HUGE_PAGE) {
-        (void)madvise(memory, (size_t)padded, MADV_HUGEPAGE); /* a wish: small pages serve as well, slower */
+    if (memory != NULL && align == HUGE_PAGE && madvise(memory, (size_t)padded, MADV_HUGEPAGE) != 0) {
+        cpu_say_once(CPU_MATTER_HUGE_PAGES, "cpu: no huge pages for weights: small ones serve as well, slower");
     }
 #endif
     return memory;

@@ -70,3 +70,14 @@ endif
 tests_kernels_whole_writes_la_SOURCES = tests/kernels/whole_writes.c
 tests_kernels_whole_writes_la_CFLAGS = $(AM_CFLAGS) $(OPENCL_CFLAGS)
 tests_kernels_whole_writes_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
+
+# Where the x86-64 backend's threads stand, on described machines.
+if BUILD_CPU
+if HAVE_CHECK
+check_PROGRAMS += tests/kernels/place_test
+TESTS += tests/kernels/place_test
+endif
+endif
+tests_kernels_place_test_SOURCES = tests/kernels/place_test.c
+tests_kernels_place_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) $(HWLOC_CFLAGS)
+tests_kernels_place_test_LDADD = backends/cpu/libcpu.la backends/host/libhost.la $(HWLOC_LIBS) $(CHECK_LIBS) $(PTHREAD_LIBS)

@@ -13,6 +13,12 @@ EXTRA_DIST += \
 	tests/installed/embed.c \
 	tests/installed/run
 
+# The suite on an emulated processor; no part of a build or a test.
+EXTRA_DIST += \
+	tools/emulate/README.md \
+	tools/emulate/init \
+	tools/emulate/run
+
 # How the bundled model is made; no part of a build or a test.
 EXTRA_DIST += \
 	tools/pilot/README.md \

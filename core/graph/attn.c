@@ -10,13 +10,28 @@
  * qk_rope_head_dim, q_lora_rank, o_groups, o_lora_rank, sliding_window. */
 #include "core/graph/graph_internal.h"
 
+/* What reads the layer's input stands together: a device may prepare it once for all. */
+static void
+append_projections(struct graph *graph, const struct graph_step *step, uint32_t layer)
+{
+    const struct model_shape *shape = step->shape;
+    const enum layer_kind kind = shape_layer_kind(shape, layer);
+    graph_linear(graph, step, layer, PART_WQ_A, TENSOR_NORMED, shape->dim, TENSOR_Q_LATENT,
+                 shape->q_lora_rank, true);
+    graph_linear(graph, step, layer, PART_WKV, TENSOR_NORMED, shape->dim, TENSOR_KV,
+                 shape->head_dim, true);
+    if (kind == LAYER_CSA) {
+        graph_indexer_inputs(graph, step, layer);
+    } else if (kind != LAYER_SWA) {
+        graph_compressor_inputs(graph, step, layer, HEARTH_ENTRY_KV);
+    }
+}
+
+/* The indexer's queries come from the same latent. */
 static void
 append_queries(struct graph *graph, const struct graph_step *step, uint32_t layer)
 {
     const struct model_shape *shape = step->shape;
-    graph_linear(graph, step, layer, PART_WQ_A, TENSOR_NORMED, shape->dim, TENSOR_Q_LATENT,
-                 shape->q_lora_rank, true);
-
     struct graph_command *norm = graph_append(graph, step, layer, HEARTH_OP_RMSNORM);
     norm->command.args.rmsnorm.n = step->n_tokens;
     norm->command.args.rmsnorm.dim = shape->q_lora_rank;
@@ -27,6 +42,10 @@ append_queries(struct graph *graph, const struct graph_step *step, uint32_t laye
 
     graph_linear(graph, step, layer, PART_WQ_B, TENSOR_Q_LATENT, shape->q_lora_rank, TENSOR_Q,
                  shape->n_heads * shape->head_dim, true);
+    if (shape_layer_kind(shape, layer) == LAYER_CSA) {
+        graph_linear(graph, step, layer, PART_INDEX_WQ_B, TENSOR_Q_LATENT, shape->q_lora_rank,
+                     TENSOR_INDEX_Q, shape->index_n_heads * shape->index_head_dim, true);
+    }
 
     struct graph_command *rope = graph_append(graph, step, layer, HEARTH_OP_QUERY_ROPE);
     struct hearth_op_query_rope *args = &rope->command.args.query_rope;
@@ -44,9 +63,6 @@ static void
 append_window(struct graph *graph, const struct graph_step *step, uint32_t layer)
 {
     const struct model_shape *shape = step->shape;
-    graph_linear(graph, step, layer, PART_WKV, TENSOR_NORMED, shape->dim, TENSOR_KV,
-                 shape->head_dim, true);
-
     struct graph_command *command = graph_append(graph, step, layer, HEARTH_OP_KV_APPEND);
     struct hearth_op_kv_append *args = &command->command.args.kv_append;
     args->position = step->position;
@@ -114,10 +130,12 @@ void
 graph_attention(struct graph *graph, const struct graph_step *step, uint32_t layer)
 {
     const enum layer_kind kind = shape_layer_kind(step->shape, layer);
+    append_projections(graph, step, layer);
     append_queries(graph, step, layer);
     append_window(graph, step, layer);
     if (kind == LAYER_CSA) {
         graph_indexer(graph, step, layer);
+        graph_compressor_inputs(graph, step, layer, HEARTH_ENTRY_KV); /* in the same tensors */
     }
     if (kind != LAYER_SWA) {
         graph_compressor(graph, step, layer, HEARTH_ENTRY_KV);

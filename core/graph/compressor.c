@@ -8,30 +8,47 @@
  * Specification 5.5, 6.2. */
 #include "core/graph/graph_internal.h"
 
+static uint32_t
+entry_width(const struct model_shape *shape, enum hearth_entry_kind kind)
+{
+    return kind == HEARTH_ENTRY_KV ? shape->head_dim : shape->index_head_dim;
+}
+
+static bool
+has_overlap(const struct model_shape *shape, uint32_t layer)
+{
+    return shape->compress_ratios[layer] == 4;
+}
+
+void
+graph_compressor_inputs(struct graph *graph, const struct graph_step *step, uint32_t layer,
+                        enum hearth_entry_kind kind)
+{
+    const struct model_shape *shape = step->shape;
+    const bool is_kv = kind == HEARTH_ENTRY_KV;
+    const uint32_t width = entry_width(shape, kind);
+    const uint32_t channels = has_overlap(shape, layer) ? 2 * width : width;
+    graph_linear(graph, step, layer, is_kv ? PART_COMPRESS_WKV : PART_INDEX_WKV, TENSOR_NORMED,
+                 shape->dim, TENSOR_COMPRESS_VALUES, channels, false);
+    graph_linear(graph, step, layer, is_kv ? PART_COMPRESS_WGATE : PART_INDEX_WGATE, TENSOR_NORMED,
+                 shape->dim, TENSOR_COMPRESS_GATES, channels, false);
+}
+
 void
 graph_compressor(struct graph *graph, const struct graph_step *step, uint32_t layer,
                  enum hearth_entry_kind kind)
 {
     const struct model_shape *shape = step->shape;
     const bool is_kv = kind == HEARTH_ENTRY_KV;
-    const uint32_t ratio = shape->compress_ratios[layer];
-    const uint32_t width = is_kv ? shape->head_dim : shape->index_head_dim;
-    const bool overlap = ratio == 4;
-    const uint32_t channels = overlap ? 2 * width : width;
-    graph_linear(graph, step, layer, is_kv ? PART_COMPRESS_WKV : PART_INDEX_WKV, TENSOR_NORMED,
-                 shape->dim, TENSOR_COMPRESS_VALUES, channels, false);
-    graph_linear(graph, step, layer, is_kv ? PART_COMPRESS_WGATE : PART_INDEX_WGATE, TENSOR_NORMED,
-                 shape->dim, TENSOR_COMPRESS_GATES, channels, false);
-
     struct graph_command *command = graph_append(graph, step, layer, HEARTH_OP_COMPRESS);
     struct hearth_op_compress *args = &command->command.args.compress;
     args->position = step->position;
     args->n = step->n_tokens;
-    args->ratio = ratio;
-    args->width = width;
+    args->ratio = shape->compress_ratios[layer];
+    args->width = entry_width(shape, kind);
     args->rope_dim = shape->rope_dim;
     args->kv_format = step->format.kv_format;
-    args->overlap = overlap;
+    args->overlap = has_overlap(shape, layer);
     args->kind = (uint16_t)kind;
     args->eps = shape->norm_eps;
     OPERAND(command, compress, values, TENSOR_IN, TENSOR_COMPRESS_VALUES);

@@ -28,8 +28,12 @@ void graph_mhc_pre(struct graph *graph, const struct graph_step *step, uint32_t 
                    enum sublayer sublayer);
 void graph_mhc_post(struct graph *graph, const struct graph_step *step, uint32_t layer);
 void graph_attention(struct graph *graph, const struct graph_step *step, uint32_t layer);
+/* _inputs: the linears of TENSOR_NORMED that the other reads; both kinds of compressor use the same tensors. */
+void graph_compressor_inputs(struct graph *graph, const struct graph_step *step, uint32_t layer,
+                             enum hearth_entry_kind kind);
 void graph_compressor(struct graph *graph, const struct graph_step *step, uint32_t layer,
                       enum hearth_entry_kind kind);
+void graph_indexer_inputs(struct graph *graph, const struct graph_step *step, uint32_t layer);
 void graph_indexer(struct graph *graph, const struct graph_step *step, uint32_t layer);
 void graph_moe(struct graph *graph, const struct graph_step *step, uint32_t layer);
 

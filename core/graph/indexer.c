@@ -12,9 +12,6 @@ static void
 append_query(struct graph *graph, const struct graph_step *step, uint32_t layer)
 {
     const struct model_shape *shape = step->shape;
-    graph_linear(graph, step, layer, PART_INDEX_WQ_B, TENSOR_Q_LATENT, shape->q_lora_rank,
-                 TENSOR_INDEX_Q, shape->index_n_heads * shape->index_head_dim, true);
-
     struct graph_command *command = graph_append(graph, step, layer, HEARTH_OP_INDEX_QUERY);
     struct hearth_op_index_query *args = &command->command.args.index_query;
     args->position = step->position;
@@ -27,12 +24,19 @@ append_query(struct graph *graph, const struct graph_step *step, uint32_t layer)
 }
 
 void
+graph_indexer_inputs(struct graph *graph, const struct graph_step *step, uint32_t layer)
+{
+    const struct model_shape *shape = step->shape;
+    graph_linear(graph, step, layer, PART_INDEX_WEIGHTS, TENSOR_NORMED, shape->dim,
+                 TENSOR_INDEX_HEAD_WEIGHTS, shape->index_n_heads, true);
+    graph_compressor_inputs(graph, step, layer, HEARTH_ENTRY_INDEX);
+}
+
+void
 graph_indexer(struct graph *graph, const struct graph_step *step, uint32_t layer)
 {
     const struct model_shape *shape = step->shape;
     append_query(graph, step, layer);
-    graph_linear(graph, step, layer, PART_INDEX_WEIGHTS, TENSOR_NORMED, shape->dim,
-                 TENSOR_INDEX_HEAD_WEIGHTS, shape->index_n_heads, true);
     graph_compressor(graph, step, layer, HEARTH_ENTRY_INDEX);
 
     struct graph_command *command = graph_append(graph, step, layer, HEARTH_OP_INDEX_TOPK);

@@ -163,11 +163,11 @@ store_maxima(const float scores[HEAD_STEPS][2], global float *maxima, uint first
     }
     barrier(CLK_LOCAL_MEM_FENCE);
     const uint head = head_lane * KEY_LANES + lane;
+    float most = -INFINITY;
+    for (uint i = 0; i < KEY_LANES; i++) { /* by all items: PoCL miscompiles a loop in a branch */
+        most = fmax(most, shared[min(head, (uint)HEADS - 1)][i]);
+    }
     if (head < HEADS && first_head + head < n_heads) {
-        float most = shared[head][0];
-        for (uint i = 1; i < KEY_LANES; i++) {
-            most = fmax(most, shared[head][i]);
-        }
         maxima[(ulong)(first_head + head) * n_tiles + get_group_id(0)] = most;
     }
 }
@@ -238,10 +238,10 @@ find_maxima(const global float *maxima, uint first_head, uint n_heads, uint n_ti
     }
     shared[head][lane] = largest;
     barrier(CLK_LOCAL_MEM_FENCE);
+    for (uint i = 0; i < LANES_A_HEAD; i++) {
+        largest = fmax(largest, shared[head][i]);
+    }
     if (lane == 0) {
-        for (uint i = 1; i < LANES_A_HEAD; i++) {
-            largest = fmax(largest, shared[head][i]);
-        }
         most[head] = largest;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
@@ -303,8 +303,8 @@ attend_sums(KEYS_PLACES, PLACE_CONST(scores), PLACE_CONST(maxima), PLACE(parts),
                 sums[h] = fma((float4)(factors[head_lane + h * HEAD_LANES][k]), value, sums[h]);
             }
         }
-        for (uint k = 0; item < HEADS && k < KEYS; k++) {
-            total += tile[item][k];
+        for (uint k = 0; k < KEYS; k++) {
+            total += tile[min(item, (uint)HEADS - 1)][k];
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }

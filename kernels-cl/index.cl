@@ -145,11 +145,11 @@ index_scores(PLACE_CONST(q), PLACE_CONST(head_weights), PLACE_CONST(keys), PLACE
     sums[head_lane][lane] = totals[0];
     sums[head_lane][lane + KEY_LANES] = totals[1];
     barrier(CLK_LOCAL_MEM_FENCE);
+    float score = 0.0f;
+    for (uint i = 0; i < HEAD_LANES; i++) { /* by all items: PoCL miscompiles a loop in a branch */
+        score += sums[i][item % KEYS];
+    }
     if (item < KEYS && first + item < n_visible) {
-        float score = 0.0f;
-        for (uint i = 0; i < HEAD_LANES; i++) {
-            score += sums[i][item];
-        }
         score = native ? round_bf16(score) : score;
         AT(float, scores)[token * max_entries + first + item] = score == score ? score : -INFINITY;
     }

@@ -233,4 +233,7 @@ int cpu_submit(struct hearth_device *device, const struct hearth_command *comman
                struct hearth_event *const *waits, size_t n_waits, struct hearth_event **ret_event,
                struct hearth_error *err);
 
+/* roof.c */
+int cpu_measure(struct hearth_device *device, double seconds, struct hearth_roof *ret_roof, struct hearth_error *err);
+
 #endif

@@ -32,4 +32,12 @@ const struct cpu_kernels TIERED(cpu_kernels) = {
     .moe_sum = TIERED(k_moe_sum),
     .affinities = TIERED(k_affinities),
     .pool = TIERED(k_pool),
+    .roof_dots = TIERED(k_roof_dots),
+    .roof_fmas = TIERED(k_roof_fmas),
+    .roof_read = TIERED(k_roof_read),
+#ifdef __AVX512VNNI__
+    .dot_name = "vpdpbusd",
+#else
+    .dot_name = "vpmaddubsw",
+#endif
 };

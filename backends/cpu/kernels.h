@@ -90,6 +90,13 @@ struct cpu_kernels {
     void (*affinities)(float *x, uint64_t n);
     /* out[c] = sum_s softmax_s(scores[s][c]) * values[s][c]; rows: [n_slots] */
     void (*pool)(const float *const *scores, const float *const *values, uint64_t n_slots, uint64_t n, float *out);
+
+    /* For measure: dot products of bytes, and f32 multiply-adds, in registers; they return the operations done.  from is
+     * aligned to 64, n a multiple of 256. */
+    uint64_t (*roof_dots)(uint64_t n_rounds);
+    uint64_t (*roof_fmas)(uint64_t n_rounds);
+    void (*roof_read)(const unsigned char *from, uint64_t n);
+    const char *dot_name; /* the instruction behind roof_dots */
 };
 
 extern const struct cpu_kernels cpu_kernels_avx2, cpu_kernels_avx512, cpu_kernels_vnni;

@@ -34,6 +34,9 @@ void TIERED(k_expand)(bool native, float *x, const float *result, const float *p
                       uint32_t n_streams, uint64_t dim);
 void TIERED(k_moe_sum)(bool native, const float *const *parts, uint32_t n_parts, const float *shared, uint64_t n,
                        float *y);
+uint64_t TIERED(k_roof_dots)(uint64_t n_rounds);
+uint64_t TIERED(k_roof_fmas)(uint64_t n_rounds);
+void TIERED(k_roof_read)(const unsigned char *from, uint64_t n);
 void TIERED(k_affinities)(float *x, uint64_t n);
 void TIERED(k_pool)(const float *const *scores, const float *const *values, uint64_t n_slots, uint64_t n, float *out);
 

@@ -13,6 +13,7 @@ CPU_KERNELS = \
 	backends/cpu/k_input.c \
 	backends/cpu/k_layer.c \
 	backends/cpu/k_panels.c \
+	backends/cpu/k_roof.c \
 	backends/cpu/k_rows.c \
 	backends/cpu/k_table.c \
 	backends/cpu/kernels.h \
@@ -56,6 +57,7 @@ backends_cpu_libcpu_la_SOURCES = \
 	backends/cpu/pool.c \
 	backends/cpu/product.c \
 	backends/cpu/rmsnorm.c \
+	backends/cpu/roof.c \
 	backends/cpu/router.c \
 	backends/cpu/tier.c \
 	backends/cpu/turn.c \

@@ -24,8 +24,9 @@ struct cpu_pool;
 #define CPU_GROUP_BYTES 1088u
 
 /* host_matrix.packing.  ROWS: data is rows of cols rounded up to 128 elements, the rest 0, aligned to 64; the scales of
- * an e4m3 weight are f32, [ceil(rows / 128)][ceil(cols / 128)]. */
-enum cpu_packing { CPU_CANONICAL = 0, CPU_ROWS, CPU_PANELS };
+ * an e4m3 weight are f32, [ceil(rows / 128)][ceil(cols / 128)].  REDUCED: the same, of a weight that was made e4m3 here;
+ * its input is not quantised. */
+enum cpu_packing { CPU_CANONICAL = 0, CPU_ROWS, CPU_PANELS, CPU_ROWS_REDUCED };
 
 static inline uint64_t
 cpu_padded(uint64_t n)
@@ -45,6 +46,7 @@ struct hearth_device {
     const struct cpu_places *places;
     struct cpu_pool *pool;
     struct host_scratch scratch;
+    bool reduces_head; /* a bf16 or f32 head is kept as e4m3 */
 };
 
 /* device.c: lines for the log.  A matter is said once as long as the plugin runs. */
@@ -212,6 +214,10 @@ void cpu_kv_store(const struct cpu_kernels *kernels, float *row, uint32_t format
 /* key, codes: [width], work space as well */
 void cpu_index_store(const struct cpu_kernels *kernels, float *key, uint8_t *codes, uint32_t format, bool native,
                      uint32_t width, unsigned char *bytes);
+
+/* head.c: matrix, canonical, becomes e4m3.  ret_memory: what it then points to; owner: the caller, free(). */
+int cpu_head_reduce(struct hearth_device *device, struct host_matrix *matrix, void **ret_memory,
+                    struct hearth_error *err);
 
 /* weight.c */
 int cpu_weight_create(struct hearth_device *device, enum hearth_weight_role role, const struct hearth_matrix *matrices,

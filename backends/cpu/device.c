@@ -2,7 +2,8 @@
  *
  * Options: `threads`, 1 .. 1024, without it one for each core the process may use; `smt`, yes or no: one for each
  * hardware thread of those cores instead (no); `pin`, yes or no: whether worker threads stay on one core each (yes);
- * `tier`, the name of a set of kernels that the processor can run (CPU_TIER_PROVEN or what is below it). */
+ * `tier`, the name of a set of kernels that the processor can run (CPU_TIER_PROVEN or what is below it); `head`, bf16 (as
+ * the checkpoint has it) or e4m3. */
 #include <config.h>
 
 #include <stdatomic.h>
@@ -18,7 +19,7 @@
 static struct {
     const struct hearth_host *host;
     struct cpu_places *places;
-    bool pin, smt;
+    bool pin, smt, reduces_head;
     int tier;
     _Atomic bool is_said[CPU_N_MATTERS];
 } settings;
@@ -81,6 +82,17 @@ read_tier(struct hearth_error *err)
     return 0;
 }
 
+static int
+read_head(struct hearth_error *err)
+{
+    const char *text = option("head");
+    settings.reduces_head = text != NULL && strcmp(text, "e4m3") == 0;
+    if (text != NULL && !settings.reduces_head && strcmp(text, "bf16") != 0) {
+        return host_error(err, HEARTH_ECONFIG, 0, "cpu: option head: bf16 or e4m3 wanted, \"%s\" found", text);
+    }
+    return 0;
+}
+
 int
 cpu_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct hearth_error *err)
 {
@@ -100,6 +112,9 @@ cpu_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct hearth
     }
     if (status == 0) {
         status = read_tier(err);
+    }
+    if (status == 0) {
+        status = read_head(err);
     }
     if (status == 0) {
         status = cpu_places_new(n_threads, settings.smt, &settings.places, err);
@@ -163,6 +178,7 @@ cpu_open(uint32_t index, struct hearth_device **ret_device, struct hearth_error 
     }
     device->kernels = cpu_tier_kernels(settings.tier);
     device->places = settings.places;
+    device->reduces_head = settings.reduces_head;
     status = cpu_pool_new(device->places, settings.pin, &device->pool, &n_unpinned, err);
     if (status < 0) {
         free(device);

@@ -15,7 +15,7 @@ struct prepare {
 struct cpu_wanted
 cpu_input_wanted(bool native, bool contract, const struct host_matrix *weight)
 {
-    const bool quantise = native && host_dtype_quantises(weight->dtype);
+    const bool quantise = native && host_dtype_quantises(weight->dtype) && weight->packing != CPU_ROWS_REDUCED;
     if (weight->packing == CPU_PANELS) {
         return (struct cpu_wanted){quantise ? CPU_FORM_DIGITS : CPU_FORM_PLAIN, quantise};
     }

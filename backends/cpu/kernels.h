@@ -91,8 +91,8 @@ struct cpu_kernels {
     /* out[c] = sum_s softmax_s(scores[s][c]) * values[s][c]; rows: [n_slots] */
     void (*pool)(const float *const *scores, const float *const *values, uint64_t n_slots, uint64_t n, float *out);
 
-    /* For measure: dot products of bytes, and f32 multiply-adds, in registers; they return the operations done.  from is
-     * aligned to 64, n a multiple of 256. */
+    /* For measure: dot products of bytes, and f32 multiply-adds, in registers; they return the operations done.  from
+     * is aligned to 64, n a multiple of 256. */
     uint64_t (*roof_dots)(uint64_t n_rounds);
     uint64_t (*roof_fmas)(uint64_t n_rounds);
     void (*roof_read)(const unsigned char *from, uint64_t n);

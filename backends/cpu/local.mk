@@ -43,6 +43,7 @@ backends_cpu_libcpu_la_SOURCES = \
 	backends/cpu/device.c \
 	backends/cpu/embed.c \
 	backends/cpu/expert.c \
+	backends/cpu/head.c \
 	backends/cpu/indexer.c \
 	backends/cpu/input.c \
 	backends/cpu/joint.c \

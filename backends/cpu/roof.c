@@ -73,7 +73,8 @@ cpu_measure(struct hearth_device *device, double seconds, struct hearth_roof *re
     const uint64_t n_items = 8u * cpu_pool_threads(device->pool);
     roof.memory = aligned_alloc(4096, READ_BYTES);
     if (roof.memory == NULL) {
-        return host_error(err, HEARTH_EMEMORY, 0, "cpu: no memory to measure reads with: %llu bytes wanted", READ_BYTES);
+        return host_error(err, HEARTH_EMEMORY, 0, "cpu: no memory to measure reads with: %llu bytes wanted",
+                          READ_BYTES);
     }
     memset(roof.memory, 1, READ_BYTES); /* pages that nobody wrote are all the same one */
     filled.read_bytes_per_second = (double)READ_PIECE * best_rate(device->pool, READ_BYTES / READ_PIECE,

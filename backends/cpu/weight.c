@@ -252,10 +252,21 @@ cpu_weight_create(struct hearth_device *device, enum hearth_weight_role role, co
     if (status < 0) {
         return status;
     }
-    status = pack_weight(device, role, weight, err);
+    void *reduced = NULL;
+    const uint32_t dtype = weight->matrices[0].dtype;
+    if (role == HEARTH_WEIGHT_HEAD && device->reduces_head && (dtype == HEARTH_BF16 || dtype == HEARTH_F32)) {
+        status = cpu_head_reduce(device, &weight->matrices[0], &reduced, err);
+    }
+    if (status == 0) {
+        status = pack_weight(device, role, weight, err);
+    }
+    free(reduced);
     if (status < 0) {
         cpu_weight_free(device, weight);
         return status;
+    }
+    if (reduced != NULL) {
+        weight->matrices[0].packing = CPU_ROWS_REDUCED;
     }
     for (size_t i = 0; i < n_matrices && weight->owned != NULL; i++) {
         let_go(&matrices[i]);

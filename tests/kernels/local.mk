@@ -20,10 +20,13 @@ endif
 # What it runs together, against the same one by one.
 if BUILD_CPU
 if HAVE_CHECK
-check_PROGRAMS += tests/kernels/joint_test
-TESTS += tests/kernels/joint_test
+check_PROGRAMS += tests/kernels/head_test tests/kernels/joint_test
+TESTS += tests/kernels/head_test tests/kernels/joint_test
 endif
 endif
+tests_kernels_head_test_SOURCES = tests/kernels/head_test.c
+tests_kernels_head_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_kernels_head_test_LDADD = backends/cpu/libcpu.la backends/host/libhost.la $(CHECK_LIBS) $(MATH_LIBS)
 tests_kernels_joint_test_SOURCES = tests/kernels/joint_test.c
 tests_kernels_joint_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_kernels_joint_test_LDADD = backends/cpu/libcpu.la backends/host/libhost.la $(CHECK_LIBS)

@@ -152,6 +152,14 @@ load_keys(const struct keys *keys, const local ulong *places, uint first_quad, l
     }
 }
 
+/* The head, of those of the work-group, whose figure an item writes.  Several items may write the same: were the others
+ * kept from it by a branch, PoCL's vectorised store would touch the heads of the next group. */
+static inline uint
+head_of(uint item, uint first_head, uint n_heads)
+{
+    return min(item % HEADS, n_heads - 1 - first_head);
+}
+
 /* The tile's largest score of each head.  An item has HEAD_STEPS heads x 2 keys. */
 static inline void
 store_maxima(const float scores[HEAD_STEPS][2], global float *maxima, uint first_head, uint n_heads, uint n_tiles,
@@ -162,14 +170,12 @@ store_maxima(const float scores[HEAD_STEPS][2], global float *maxima, uint first
         shared[head_lane + h * HEAD_LANES][lane] = fmax(scores[h][0], scores[h][1]);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
-    const uint head = head_lane * KEY_LANES + lane;
+    const uint head = head_of(head_lane * KEY_LANES + lane, first_head, n_heads);
     float most = -INFINITY;
-    for (uint i = 0; i < KEY_LANES; i++) { /* by all items: PoCL miscompiles a loop in a branch */
-        most = fmax(most, shared[min(head, (uint)HEADS - 1)][i]);
+    for (uint i = 0; i < KEY_LANES; i++) {
+        most = fmax(most, shared[head][i]);
     }
-    if (head < HEADS && first_head + head < n_heads) {
-        maxima[(ulong)(first_head + head) * n_tiles + get_group_id(0)] = most;
-    }
+    maxima[(ulong)(first_head + head) * n_tiles + get_group_id(0)] = most;
 }
 
 kernel __attribute__((reqd_work_group_size(KEY_LANES, HEAD_LANES, 1))) void
@@ -275,7 +281,7 @@ attend_sums(KEYS_PLACES, PLACE_CONST(scores), PLACE_CONST(maxima), PLACE(parts),
     const uint item = head_lane * KEY_LANES + lane;
     const ulong token = get_group_id(2);
     const uint chunk = (uint)get_group_id(0) % n_chunks, quad = (uint)get_group_id(0) / n_chunks * QUADS;
-    const uint first_head = (uint)get_group_id(1) * HEADS, head = first_head + item; /* head: of items below HEADS */
+    const uint first_head = (uint)get_group_id(1) * HEADS, head = head_of(item, first_head, n_heads);
     const struct keys keys = KEYS_OF(token);
     const uint n_used = (keys.n_keys + KEYS - 1) / KEYS, end = min((chunk + 1) * CHUNK, keys.n_keys);
     float4 sums[HEAD_STEPS];
@@ -304,7 +310,7 @@ attend_sums(KEYS_PLACES, PLACE_CONST(scores), PLACE_CONST(maxima), PLACE(parts),
             }
         }
         for (uint k = 0; k < KEYS; k++) {
-            total += tile[min(item, (uint)HEADS - 1)][k];
+            total += tile[head][k];
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
@@ -316,9 +322,9 @@ attend_sums(KEYS_PLACES, PLACE_CONST(scores), PLACE_CONST(maxima), PLACE(parts),
             AT(float, parts)[at] = values[i];
         }
     }
-    if (quad == 0 && item < HEADS && head < n_heads) {
-        AT(float, weights)[(token * n_chunks + chunk) * n_heads + head] = total;
-        AT(float, largest)[token * n_heads + head] = most[item]; /* every chunk writes the same */
+    if (quad == 0) {
+        AT(float, weights)[(token * n_chunks + chunk) * n_heads + first_head + head] = total;
+        AT(float, largest)[token * n_heads + first_head + head] = most[head]; /* every chunk writes the same */
     }
 }
 

@@ -24,8 +24,8 @@ struct cpu_pool;
 #define CPU_GROUP_BYTES 1088u
 
 /* host_matrix.packing.  ROWS: data is rows of cols rounded up to 128 elements, the rest 0, aligned to 64; the scales of
- * an e4m3 weight are f32, [ceil(rows / 128)][ceil(cols / 128)].  REDUCED: the same, of a weight that was made e4m3 here;
- * its input is not quantised. */
+ * an e4m3 weight are f32, [ceil(rows / 128)][ceil(cols / 128)].  REDUCED: the same, of a weight that was made e4m3
+ * here; its input is not quantised. */
 enum cpu_packing { CPU_CANONICAL = 0, CPU_ROWS, CPU_PANELS, CPU_ROWS_REDUCED };
 
 static inline uint64_t

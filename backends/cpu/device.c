@@ -2,8 +2,8 @@
  *
  * Options: `threads`, 1 .. 1024, without it one for each core the process may use; `smt`, yes or no: one for each
  * hardware thread of those cores instead (no); `pin`, yes or no: whether worker threads stay on one core each (yes);
- * `tier`, the name of a set of kernels that the processor can run (CPU_TIER_PROVEN or what is below it); `head`, bf16 (as
- * the checkpoint has it) or e4m3. */
+ * `tier`, the name of a set of kernels that the processor can run (CPU_TIER_PROVEN or what is below it); `head`, bf16
+ * (as the checkpoint has it) or e4m3. */
 #include <config.h>
 
 #include <stdatomic.h>

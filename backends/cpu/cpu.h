@@ -126,7 +126,7 @@ struct cpu_digits {
 
 enum cpu_form {
     CPU_FORM_PLAIN = 1,  /* f32, in order */
-    CPU_FORM_SPLIT = 2,  /* f32, each 4 W elements as the 2 W even ones, then the odd */
+    CPU_FORM_SPLIT = 2,  /* f32, each 4 W elements in the order of vf_load_e4m3, times E4M3_LIFT */
     CPU_FORM_DIGITS = 4, /* struct cpu_digits */
     CPU_FORM_CODES = 8   /* split; e4m3 values without their scales */
 };

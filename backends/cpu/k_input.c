@@ -23,16 +23,14 @@ void
 TIERED(k_split)(const float *x, uint64_t n, uint64_t n_padded, float *out)
 {
     for (uint64_t k = 0; k < n_padded; k += 4 * W) {
-        vf part[4], even[2], odd[2];
+        vf part[4];
         for (unsigned i = 0; i < 4; i++) {
             const uint64_t at = k + i * W;
             part[i] = at < n ? vf_load_tail(x + at, n - at) : vf_zero();
         }
-        vf_split(part[0], part[1], &even[0], &odd[0]);
-        vf_split(part[2], part[3], &even[1], &odd[1]);
-        for (unsigned i = 0; i < 2; i++) {
-            vf_store(out + k + i * W, even[i]);
-            vf_store(out + k + (2 + i) * W, odd[i]);
+        vf_arrange_e4m3(part);
+        for (unsigned i = 0; i < 4; i++) {
+            vf_store(out + k + i * W, vf_mul(part[i], vf_set1(E4M3_LIFT)));
         }
     }
 }

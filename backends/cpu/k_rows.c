@@ -33,7 +33,8 @@ row_bytes(uint32_t dtype, uint64_t n_padded)
     return dtype == HEARTH_E4M3 ? n_padded : (dtype == HEARTH_BF16 ? 2 * n_padded : 4 * n_padded);
 }
 
-/* The scales of a row's tiles; e4m3 values are loaded times 2^-8, which the end of a sum puts right. */
+/* The scales of a row's tiles; e4m3 values are loaded as vf_load_e4m3 says, which E4M3_BACK puts right
+ * at the end of a sum. */
 LANE const float *
 row_scales(const struct host_matrix *weight, uint64_t row)
 {
@@ -90,7 +91,7 @@ one_token(const struct cpu_product *product, const uint32_t dtype, uint64_t row,
         }
     }
     for (unsigned r = 0; r < n_rows; r++) {
-        put(product, 0, row + r, dtype == HEARTH_E4M3 ? vf_sum(totals[r]) * 256.0f : vf_sum(totals[r]));
+        put(product, 0, row + r, dtype == HEARTH_E4M3 ? vf_sum(totals[r]) * E4M3_BACK : vf_sum(totals[r]));
     }
 }
 
@@ -192,7 +193,7 @@ many_tokens(const struct cpu_product *product, const uint32_t dtype, uint64_t ro
     for (uint64_t t = 0; t < n_tokens; t++) {
         for (uint64_t r = 0; r < n_rows; r++) {
             const float sum = vf_sum(vf_load(totals + (t * ROWS + r) * W));
-            put(product, first + t, row + r, dtype == HEARTH_E4M3 ? sum * 256.0f : sum);
+            put(product, first + t, row + r, dtype == HEARTH_E4M3 ? sum * E4M3_BACK : sum);
         }
     }
 }
@@ -246,7 +247,7 @@ exact_row(const struct host_matrix *weight, uint64_t row, const float *x, const 
                 exact += vf_dot_double(values[i], vf_load(x + k + step + i * W));
             }
         }
-        sum += (float)(exact * 256.0) * hearth_scale_product(x_scales[block], (uint8_t)code, 0);
+        sum += (float)(exact * (double)E4M3_BACK) * hearth_scale_product(x_scales[block], (uint8_t)code, 0);
         if ((k + HOST_ACT_BLOCK) % HEARTH_EXPERT_CHUNK == 0 || k + HOST_ACT_BLOCK >= n) {
             total += sum;
             sum = 0.0f;

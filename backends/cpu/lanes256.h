@@ -146,19 +146,34 @@ vf_split(vf a, vf b, vf *even, vf *odd)
     *odd = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(o), 0xD8));
 }
 
-/* 4 W e4m3 codes: bytes 0, 2 .. 2W-2, then 2W, 2W+2 .., then the odd ones, times 2^-8.  A code is moved into the bits
- * of an f16 with the same exponent bias but 15 for 7, and F16C does the subnormals. */
+/* 4 W e4m3 codes: bytes 0, 4 .., then 1, 5 .., 2, 6 .., 3, 7 .., times 2^-120.  A code is moved into the bits of an f32
+ * with the same exponent bias but 127 for 7, so subnormals stay subnormal: f16 conversions would take twice the time.
+ */
 LANE void
 vf_load_e4m3(const uint8_t *codes, vf out[4])
 {
     const vi words = vi_load(codes);
-    const vi mask = _mm256_set1_epi16((short)0xBF80);
-    const vi even = _mm256_and_si256(_mm256_srai_epi16(_mm256_slli_epi16(words, 8), 1), mask);
-    const vi odd = _mm256_and_si256(_mm256_srai_epi16(words, 1), mask);
-    out[0] = _mm256_cvtph_ps(_mm256_castsi256_si128(even));
-    out[1] = _mm256_cvtph_ps(_mm256_extracti128_si256(even, 1));
-    out[2] = _mm256_cvtph_ps(_mm256_castsi256_si128(odd));
-    out[3] = _mm256_cvtph_ps(_mm256_extracti128_si256(odd, 1));
+    const vi mask = vi_set1((int)0x87F00000u);
+    out[0] = vf_from_bits(vi_and(_mm256_srai_epi32(vi_sll(words, 24), 4), mask));
+    out[1] = vf_from_bits(vi_and(_mm256_srai_epi32(vi_sll(words, 16), 4), mask));
+    out[2] = vf_from_bits(vi_and(_mm256_srai_epi32(vi_sll(words, 8), 4), mask));
+    out[3] = vf_from_bits(vi_and(_mm256_srai_epi32(words, 4), mask));
+}
+
+/* What meets such codes is lifted, so that no product is near the end of f32's range; the sum of products is brought
+ * back.  Both are powers of two: no bit of a sum depends on them. */
+#define E4M3_LIFT 0x1p64f
+#define E4M3_BACK 0x1p56f
+
+/* 4 W elements in their order become those of vf_load_e4m3's. */
+LANE void
+vf_arrange_e4m3(vf part[4])
+{
+    vf even[2], odd[2];
+    vf_split(part[0], part[1], &even[0], &odd[0]);
+    vf_split(part[2], part[3], &even[1], &odd[1]);
+    vf_split(even[0], even[1], &part[0], &part[2]);
+    vf_split(odd[0], odd[1], &part[1], &part[3]);
 }
 
 /* twice the e2m1 value of the low four bits of each lane */

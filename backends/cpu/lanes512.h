@@ -112,6 +112,22 @@ vf_load_e4m3(const uint8_t *codes, vf out[4])
     out[3] = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(odd, 1));
 }
 
+#define E4M3_LIFT 1.0f
+#define E4M3_BACK 256.0f
+
+/* 4 W elements in their order become those of vf_load_e4m3's. */
+LANE void
+vf_arrange_e4m3(vf part[4])
+{
+    vf even[2], odd[2];
+    vf_split(part[0], part[1], &even[0], &odd[0]);
+    vf_split(part[2], part[3], &even[1], &odd[1]);
+    part[0] = even[0];
+    part[1] = even[1];
+    part[2] = odd[0];
+    part[3] = odd[1];
+}
+
 /* twice the e2m1 value of the low four bits of each lane */
 LANE vf
 vf_twice_e2m1(vi code)

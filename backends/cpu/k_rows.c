@@ -48,6 +48,17 @@ put(const struct cpu_product *product, uint64_t i, uint64_t row, float value)
     product->y[cpu_slot_of(product, i) * product->y_stride + row] = product->round ? hearth_round_bf16(value) : value;
 }
 
+/* Asks for n bytes of the rows that come next: a row is about a page, and a processor's own prefetch begins anew at each.
+ * Beyond the weight's end it asks for nothing that matters. */
+LANE void
+fetch_ahead(const unsigned char *at, unsigned n)
+{
+    UNROLL
+    for (unsigned i = 0; i < n; i += 64) {
+        _mm_prefetch((const char *)at + i, _MM_HINT_T0);
+    }
+}
+
 /* Rows row .. row + n_rows - 1 (n_rows <= ROWS; what is beyond repeats the last) for one token. */
 LANE void
 one_token(const struct cpu_product *product, const uint32_t dtype, uint64_t row, uint64_t n_rows)
@@ -71,6 +82,7 @@ one_token(const struct cpu_product *product, const uint32_t dtype, uint64_t row,
         vf sums[ROWS];
         UNROLL
         for (unsigned r = 0; r < ROWS; r++) {
+            fetch_ahead(rows[r] + ROWS * stride + row_bytes(dtype, k), (unsigned)row_bytes(dtype, HOST_ACT_BLOCK));
             sums[r] = dtype == HEARTH_E4M3 ? vf_zero() : totals[r];
         }
         for (unsigned step = 0; step < HOST_ACT_BLOCK; step += 4 * W) {

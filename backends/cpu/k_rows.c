@@ -48,8 +48,8 @@ put(const struct cpu_product *product, uint64_t i, uint64_t row, float value)
     product->y[cpu_slot_of(product, i) * product->y_stride + row] = product->round ? hearth_round_bf16(value) : value;
 }
 
-/* Asks for n bytes of the rows that come next: a row is about a page, and a processor's own prefetch begins anew at each.
- * Beyond the weight's end it asks for nothing that matters. */
+/* Asks for n bytes of the rows that come next: a row is about a page, and a processor's own prefetch begins anew at
+ * each. Beyond the weight's end it asks for nothing that matters. */
 LANE void
 fetch_ahead(const unsigned char *at, unsigned n)
 {

@@ -87,7 +87,8 @@ run_channels(void *context, uint64_t first, uint64_t last, uint32_t thread)
     const struct hearth_op_compress *op = work->op;
     const uint64_t begin = first * CHANNELS;
     const uint64_t end = last * CHANNELS < op->width ? last * CHANNELS : op->width;
-    const float **slots = work->slots + thread * work->n_slots * 2;
+    /* no entry is completed: there are none */
+    const float **slots = work->slots == NULL ? NULL : work->slots + thread * work->n_slots * 2;
     for (uint64_t t = 0; t < op->n; t++) {
         const uint64_t position = op->position + t;
         const uint64_t slot = position % op->ratio + (op->overlap ? op->ratio : 0);

@@ -30,7 +30,7 @@ plugin_LTLIBRARIES += hearth-opencl.la
 endif
 endif
 hearth_opencl_la_SOURCES =
-hearth_opencl_la_LIBADD = backends/opencl/libopencl.la
+hearth_opencl_la_LIBADD = backends/opencl/libopencl.la backends/host/libcheck.la
 hearth_opencl_la_LDFLAGS = $(PLUGIN_LDFLAGS) -Wl,-z,nodelete -export-symbols-regex '^hearth_plugin_'
 
 # Behind the backends that use it: the linker takes from an archive what those before it lack.

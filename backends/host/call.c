@@ -7,29 +7,7 @@
 
 #include "backends/host/host.h"
 
-static int
-set_error(struct hearth_error *err, int status, int native, const char *prefix, const char *format, va_list arguments)
-{
-    if (err != NULL) {
-        err->status = status;
-        err->native = native;
-        const int length = snprintf(err->text, sizeof err->text, "%s", prefix);
-        if (length >= 0 && (size_t)length < sizeof err->text) {
-            vsnprintf(err->text + length, sizeof err->text - (size_t)length, format, arguments);
-        }
-    }
-    return status;
-}
-
-int
-host_error(struct hearth_error *err, int status, int native, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    set_error(err, status, native, "", format, arguments);
-    va_end(arguments);
-    return status;
-}
+#define VIEW_ALIGN 4u
 
 void
 host_call_fail(struct host_call *call, int status, const char *format, ...)
@@ -41,7 +19,7 @@ host_call_fail(struct host_call *call, int status, const char *format, ...)
     }
     snprintf(prefix, sizeof prefix, "%s: %s: ", call->backend, call->op);
     va_start(arguments, format);
-    call->status = set_error(call->err, status, 0, prefix, format, arguments);
+    call->status = host_error_in(call->err, status, prefix, format, arguments);
     va_end(arguments);
 }
 
@@ -58,28 +36,14 @@ void *
 host_view(struct host_call *call, const char *name, struct hearth_view view, uint64_t rows, uint64_t cols,
           uint64_t size)
 {
-    uint64_t n, n_bytes;
+    struct hearth_error said = {0};
     if (call->status < 0) {
         return NULL;
     }
-    if (view.buffer == NULL) {
-        host_call_fail(call, HEARTH_EINTERNAL, "%s: a buffer wanted, none given", name);
-        return NULL;
-    }
-    if (rows == 0 || cols == 0 || __builtin_mul_overflow(rows, cols, &n) || __builtin_mul_overflow(n, size, &n_bytes)) {
-        host_call_fail(call, HEARTH_EINTERNAL, "%s: impossible shape %llu x %llu", name, (unsigned long long)rows,
-                       (unsigned long long)cols);
-        return NULL;
-    }
-    if (view.offset > view.buffer->size || n_bytes > view.buffer->size - view.offset) {
-        host_call_fail(call, HEARTH_EINTERNAL, "%s: %llu bytes at offset %llu wanted, the buffer has %llu", name,
-                       (unsigned long long)n_bytes, (unsigned long long)view.offset,
-                       (unsigned long long)view.buffer->size);
-        return NULL;
-    }
-    if (view.offset % 4 != 0) {
-        host_call_fail(call, HEARTH_EINTERNAL, "%s: offset %llu is no multiple of 4", name,
-                       (unsigned long long)view.offset);
+    const int status = host_view_check(name, view, view.buffer == NULL ? 0 : view.buffer->size,
+                                       (const uint64_t[2]){rows, cols}, size, VIEW_ALIGN, &said);
+    if (status < 0) {
+        host_call_fail(call, status, "%s", said.text);
         return NULL;
     }
     return view.buffer->bytes + view.offset;

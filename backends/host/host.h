@@ -13,6 +13,8 @@
 #include <hearth/numerics.h>
 #include <hearth/plugin.h>
 
+#include "backends/host/check.h"
+
 /* Blocks of the quantised formats: activations of a linear, cached KV rows, indexer keys and queries, e2m1 weights. */
 #define HOST_ACT_BLOCK 128u
 #define HOST_KV_BLOCK 64u
@@ -61,8 +63,6 @@ struct host_call {
 
 /* call.c: checked access to arguments.  After a failure they return NULL or false, and the first error stays. */
 
-int host_error(struct hearth_error *err, int status, int native, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
 void host_call_fail(struct host_call *call, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Fails with EINTERNAL and the text unless what holds. */
 bool host_call_check(struct host_call *call, bool what, const char *text);

@@ -7,12 +7,12 @@ static int
 check_copy(const struct hearth_device *device, struct hearth_view view, uint64_t size, struct hearth_error *err)
 {
     if (device->is_lost) {
-        return ocl_error(err, HEARTH_ELOST, 0, "the device is lost");
+        return host_error(err, HEARTH_ELOST, 0, "the device is lost");
     }
     if (view.buffer == NULL || view.offset > view.buffer->size || size > view.buffer->size - view.offset) {
-        return ocl_error(err, HEARTH_EINTERNAL, 0, "copy of %llu bytes at offset %llu, the buffer has %llu",
-                         (unsigned long long)size, (unsigned long long)view.offset,
-                         (unsigned long long)(view.buffer == NULL ? 0 : view.buffer->size));
+        return host_error(err, HEARTH_EINTERNAL, 0, "copy of %llu bytes at offset %llu, the buffer has %llu",
+                          (unsigned long long)size, (unsigned long long)view.offset,
+                          (unsigned long long)(view.buffer == NULL ? 0 : view.buffer->size));
     }
     return 0;
 }

@@ -11,28 +11,14 @@ static const struct ocl_span nowhere;
 struct ocl_span
 ocl_view(struct ocl_call *call, const char *name, struct hearth_view view, uint64_t rows, uint64_t cols, uint64_t size)
 {
-    uint64_t n, n_bytes;
+    struct hearth_error said = {0};
     if (call->status < 0) {
         return nowhere;
     }
-    if (view.buffer == NULL) {
-        ocl_call_fail(call, HEARTH_EINTERNAL, "%s: a buffer wanted, none given", name);
-        return nowhere;
-    }
-    if (rows == 0 || cols == 0 || __builtin_mul_overflow(rows, cols, &n) || __builtin_mul_overflow(n, size, &n_bytes)) {
-        ocl_call_fail(call, HEARTH_EINTERNAL, "%s: impossible shape %llu x %llu", name, (unsigned long long)rows,
-                      (unsigned long long)cols);
-        return nowhere;
-    }
-    if (view.offset > view.buffer->size || n_bytes > view.buffer->size - view.offset) {
-        ocl_call_fail(call, HEARTH_EINTERNAL, "%s: %llu bytes at offset %llu wanted, the buffer has %llu", name,
-                      (unsigned long long)n_bytes, (unsigned long long)view.offset,
-                      (unsigned long long)view.buffer->size);
-        return nowhere;
-    }
-    if (view.offset % OCL_VIEW_ALIGN != 0) {
-        ocl_call_fail(call, HEARTH_EINTERNAL, "%s: offset %llu is no multiple of %u", name,
-                      (unsigned long long)view.offset, OCL_VIEW_ALIGN);
+    const int status = host_view_check(name, view, view.buffer == NULL ? 0 : view.buffer->size,
+                                       (const uint64_t[2]){rows, cols}, size, OCL_VIEW_ALIGN, &said);
+    if (status < 0) {
+        ocl_call_fail(call, status, "%s", said.text);
         return nowhere;
     }
     return (struct ocl_span){view.buffer->mem, view.offset};

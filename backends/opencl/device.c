@@ -39,7 +39,7 @@ ocl_stop(void)
 static int
 check_index(uint32_t index, struct hearth_error *err)
 {
-    return index < found.n ? 0 : ocl_error(err, HEARTH_EDEVICE, 0, "no device %u among %u", index, found.n);
+    return index < found.n ? 0 : host_error(err, HEARTH_EDEVICE, 0, "no device %u among %u", index, found.n);
 }
 
 int
@@ -106,7 +106,7 @@ open_parts(struct hearth_device *device, struct hearth_error *err)
 {
     device->slabs = calloc(OCL_MAX_SLABS, sizeof *device->slabs);
     if (device->slabs == NULL) {
-        return ocl_error(err, HEARTH_EMEMORY, 0, "no memory for a device");
+        return host_error(err, HEARTH_EMEMORY, 0, "no memory for a device");
     }
     int status = ocl_fault_new(ocl_settings.fault, &device->fault, err);
     if (status == 0) {
@@ -127,7 +127,7 @@ ocl_open(uint32_t index, struct hearth_device **ret_device, struct hearth_error 
     }
     struct hearth_device *device = calloc(1, sizeof *device);
     if (device == NULL) {
-        return ocl_error(err, HEARTH_EMEMORY, 0, "no memory for a device");
+        return host_error(err, HEARTH_EMEMORY, 0, "no memory for a device");
     }
     const struct ocl_found *from = &found.devices[index];
     device->platform = from->platform;

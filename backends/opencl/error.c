@@ -103,34 +103,10 @@ status_of(cl_int code)
     }
 }
 
-static int
-set_error(struct hearth_error *err, int status, int native, const char *prefix, const char *format, va_list arguments)
-{
-    if (err != NULL) {
-        err->status = status;
-        err->native = native;
-        const int length = snprintf(err->text, sizeof err->text, "%s", prefix);
-        if (length >= 0 && (size_t)length < sizeof err->text) {
-            vsnprintf(err->text + length, sizeof err->text - (size_t)length, format, arguments);
-        }
-    }
-    return status;
-}
-
-int
-ocl_error(struct hearth_error *err, int status, int native, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    set_error(err, status, native, "", format, arguments);
-    va_end(arguments);
-    return status;
-}
-
 int
 ocl_cl_error(struct hearth_error *err, cl_int code, const char *what)
 {
-    return ocl_error(err, status_of(code), code, "%s: %s (%d)", what, ocl_code_name(code), (int)code);
+    return host_error(err, status_of(code), code, "%s: %s (%d)", what, ocl_code_name(code), (int)code);
 }
 
 void
@@ -143,7 +119,7 @@ ocl_call_fail(struct ocl_call *call, int status, const char *format, ...)
     }
     snprintf(prefix, sizeof prefix, "opencl: %s: ", call->op);
     va_start(arguments, format);
-    call->status = set_error(call->err, status, 0, prefix, format, arguments);
+    call->status = host_error_in(call->err, status, prefix, format, arguments);
     va_end(arguments);
 }
 

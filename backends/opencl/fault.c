@@ -61,15 +61,15 @@ ocl_fault_new(const char *text, struct ocl_fault **ret_fault, struct hearth_erro
     }
     struct ocl_fault *fault = calloc(1, sizeof *fault);
     if (fault == NULL) {
-        return ocl_error(err, HEARTH_EMEMORY, 0, "no memory for option fault");
+        return host_error(err, HEARTH_EMEMORY, 0, "no memory for option fault");
     }
     for (const char *at = text; at != NULL;) {
         const char *comma = strchr(at, ',');
         const size_t length = comma == NULL ? strlen(at) : (size_t)(comma - at);
         if (!read_word(fault, at, length)) {
             free(fault);
-            return ocl_error(err, HEARTH_ECONFIG, 0,
-                             "option fault: alloc:N, build:FAMILY, lost:N or hang:N wanted, \"%s\" found", at);
+            return host_error(err, HEARTH_ECONFIG, 0,
+                              "option fault: alloc:N, build:FAMILY, lost:N or hang:N wanted, \"%s\" found", at);
         }
         at = comma == NULL ? NULL : comma + 1;
     }

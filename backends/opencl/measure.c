@@ -121,7 +121,7 @@ ocl_measure(struct hearth_device *device, double seconds, struct hearth_roof *ro
     filled.exact_operations_per_second = operations(&probe, "add_float", seconds / 4.0);
     clReleaseMemObject(mem);
     if (call.status < 0) {
-        return ocl_error(err, call.status, why.native, "%.400s", why.text);
+        return host_error(err, call.status, why.native, "%.400s", why.text);
     }
     filled.struct_size = roof->struct_size;
     memcpy(roof, &filled, roof->struct_size < sizeof filled ? roof->struct_size : sizeof filled);

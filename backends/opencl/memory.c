@@ -36,21 +36,21 @@ ocl_buffer_alloc(struct hearth_device *device, uint64_t size, struct hearth_buff
 {
     cl_int code;
     if (size == 0 || size > device->caps.max_alloc_bytes) {
-        return ocl_error(err, HEARTH_EMEMORY, 0,
-                         "a buffer of %llu bytes wanted, the device allocates 1 .. %llu at once",
-                         (unsigned long long)size, (unsigned long long)device->caps.max_alloc_bytes);
+        return host_error(err, HEARTH_EMEMORY, 0,
+                          "a buffer of %llu bytes wanted, the device allocates 1 .. %llu at once",
+                          (unsigned long long)size, (unsigned long long)device->caps.max_alloc_bytes);
     }
     struct hearth_buffer *buffer = malloc(sizeof *buffer);
     if (buffer == NULL) {
-        return ocl_error(err, HEARTH_EMEMORY, 0, "no memory for a buffer");
+        return host_error(err, HEARTH_EMEMORY, 0, "no memory for a buffer");
     }
     buffer->size = size;
     buffer->mem = ocl_mem_create(device, ocl_align_up(size, OCL_VIEW_ALIGN), &code);
     if (code != CL_SUCCESS) {
         free(buffer);
         const int status = ocl_cl_error(NULL, code, "");
-        return ocl_error(err, status, code, "a buffer of %llu bytes: %s (%d)", (unsigned long long)size,
-                         ocl_code_name(code), (int)code);
+        return host_error(err, status, code, "a buffer of %llu bytes: %s (%d)", (unsigned long long)size,
+                          ocl_code_name(code), (int)code);
     }
     *ret_buffer = buffer;
     return 0;
@@ -85,7 +85,7 @@ slab_new(struct hearth_device *device, uint64_t least, uint32_t *ret_slab, struc
         at++;
     }
     if (at == OCL_MAX_SLABS) {
-        return ocl_error(err, HEARTH_EMEMORY, 0, "weights: more than %u pieces of memory", OCL_MAX_SLABS);
+        return host_error(err, HEARTH_EMEMORY, 0, "weights: more than %u pieces of memory", OCL_MAX_SLABS);
     }
     cl_mem mem = ocl_mem_create(device, size, &code);
     if (code != CL_SUCCESS && size > least) {
@@ -93,9 +93,9 @@ slab_new(struct hearth_device *device, uint64_t least, uint32_t *ret_slab, struc
         mem = ocl_mem_create(device, size, &code);
     }
     if (code != CL_SUCCESS) {
-        return ocl_error(err, HEARTH_EMEMORY, code, "weights: %llu bytes beside %llu: %s (%d)",
-                         (unsigned long long)size, (unsigned long long)device->slabs_bytes, ocl_code_name(code),
-                         (int)code);
+        return host_error(err, HEARTH_EMEMORY, code, "weights: %llu bytes beside %llu: %s (%d)",
+                          (unsigned long long)size, (unsigned long long)device->slabs_bytes, ocl_code_name(code),
+                          (int)code);
     }
     device->slabs[at] = (struct ocl_slab){.mem = mem, .size = size};
     device->slabs_bytes += size;

@@ -28,6 +28,8 @@
 #include <hearth/numerics.h>
 #include <hearth/plugin.h>
 
+#include "backends/host/check.h"
+
 /* Blocks of the quantised formats, as docs/numerics.md has them. */
 #define OCL_ACT_BLOCK 128u
 #define OCL_KV_BLOCK 64u
@@ -161,8 +163,6 @@ struct ocl_call {
 
 /* ---- error.c ---- */
 
-int ocl_error(struct hearth_error *err, int status, int native, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
 /* The line of a failed OpenCL call: "what: CL_NAME (code)".  Returns EMEMORY, ELOST, EDEVICE by the code. */
 int ocl_cl_error(struct hearth_error *err, cl_int code, const char *what);
 const char *ocl_code_name(cl_int code);

@@ -54,8 +54,8 @@ read_number(const char *key, uint64_t min, uint64_t *ret_value, struct hearth_er
     errno = 0;
     const unsigned long long value = strtoull(text, &end, 10);
     if (errno != 0 || text[0] < '0' || text[0] > '9' || *end != '\0' || value < min) {
-        return ocl_error(err, HEARTH_ECONFIG, 0, "option %s: a number from %llu wanted, \"%s\" found", key,
-                         (unsigned long long)min, text);
+        return host_error(err, HEARTH_ECONFIG, 0, "option %s: a number from %llu wanted, \"%s\" found", key,
+                          (unsigned long long)min, text);
     }
     *ret_value = value;
     return 0;
@@ -71,7 +71,7 @@ read_timeout(struct hearth_error *err)
     }
     const double seconds = strtod(text, &end);
     if (end == text || *end != '\0' || !(seconds > 0.0)) {
-        return ocl_error(err, HEARTH_ECONFIG, 0, "option timeout: seconds wanted, \"%s\" found", text);
+        return host_error(err, HEARTH_ECONFIG, 0, "option timeout: seconds wanted, \"%s\" found", text);
     }
     if (seconds < MAX_TIMEOUT_S) {
         ocl_settings.timeout_ns = (uint64_t)(seconds * 1e9);
@@ -89,7 +89,7 @@ read_copies(struct hearth_error *err)
     }
     ocl_settings.copies = strcmp(text, "pinned") == 0 ? OCL_COPIES_PINNED : OCL_COPIES_DIRECT;
     if (ocl_settings.copies == OCL_COPIES_DIRECT && strcmp(text, "direct") != 0) {
-        return ocl_error(err, HEARTH_ECONFIG, 0, "option copies: pinned or direct wanted, \"%s\" found", text);
+        return host_error(err, HEARTH_ECONFIG, 0, "option copies: pinned or direct wanted, \"%s\" found", text);
     }
     return 0;
 }

@@ -59,7 +59,7 @@ ocl_staging_new(struct hearth_device *device, struct hearth_error *err)
 {
     struct ocl_staging *staging = calloc(1, sizeof *staging);
     if (staging == NULL) {
-        return ocl_error(err, HEARTH_EMEMORY, 0, "no memory for copies");
+        return host_error(err, HEARTH_EMEMORY, 0, "no memory for copies");
     }
     device->staging = staging;
     staging->is_direct = ocl_settings.copies == OCL_COPIES_DIRECT ||

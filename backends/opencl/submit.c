@@ -37,8 +37,8 @@ static int
 run_command(struct hearth_device *device, const struct hearth_command *command, struct hearth_error *err)
 {
     if (!ocl_supports(device, command->op, command->numerics)) {
-        return ocl_error(err, HEARTH_EUNSUPPORTED, 0, "operation %u in numerics %u is not known here", command->op,
-                         command->numerics);
+        return host_error(err, HEARTH_EUNSUPPORTED, 0, "operation %u in numerics %u is not known here", command->op,
+                          command->numerics);
     }
     struct ocl_call call = {.device = device,
                             .op = operations[command->op].name,
@@ -65,7 +65,7 @@ begin(struct hearth_device *device, struct hearth_error *err)
         device->is_lost = true;
     }
     if (device->is_lost) {
-        return ocl_error(err, HEARTH_ELOST, 0, "the device is lost");
+        return host_error(err, HEARTH_ELOST, 0, "the device is lost");
     }
     const cl_event stuck = ocl_fault_hang(device->fault, device->context);
     ocl_uploads_free(device, false);

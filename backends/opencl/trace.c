@@ -33,13 +33,13 @@ ocl_trace_new(const char *path, const char *device_name, struct ocl_trace **ret_
     }
     struct ocl_trace *trace = calloc(1, sizeof *trace);
     if (trace == NULL) {
-        return ocl_error(err, HEARTH_EMEMORY, 0, "no memory for a trace");
+        return host_error(err, HEARTH_EMEMORY, 0, "no memory for a trace");
     }
     trace->file = fopen(path, "w");
     if (trace->file == NULL) {
         const int native = errno;
         free(trace);
-        return ocl_error(err, HEARTH_EIO, native, "option trace: %s: %s", path, strerror(native));
+        return host_error(err, HEARTH_EIO, native, "option trace: %s: %s", path, strerror(native));
     }
     fprintf(trace->file, "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n"
                          "{\"ph\":\"M\",\"pid\":1,\"name\":\"process_name\",\"args\":{\"name\":\"");

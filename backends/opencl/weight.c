@@ -8,60 +8,6 @@
 
 #include "backends/opencl/internal.h"
 
-/* Bytes that a matrix of this shape has.  False: no such matrix. */
-static bool
-matrix_bytes(const struct hearth_matrix *matrix, uint64_t *ret_data, uint64_t *ret_scales)
-{
-    uint64_t row_bytes = 0, n_scales = 0, scale_rows = 0;
-    switch (matrix->dtype) {
-    case HEARTH_F32:
-    case HEARTH_I32:
-        row_bytes = matrix->cols > UINT64_MAX / 4 ? 0 : matrix->cols * 4;
-        break;
-    case HEARTH_I64:
-        row_bytes = matrix->cols > UINT64_MAX / 8 ? 0 : matrix->cols * 8;
-        break;
-    case HEARTH_BF16:
-        row_bytes = matrix->cols > UINT64_MAX / 2 ? 0 : matrix->cols * 2;
-        break;
-    case HEARTH_E4M3:
-        row_bytes = matrix->cols;
-        n_scales = matrix->cols / OCL_ACT_BLOCK + (matrix->cols % OCL_ACT_BLOCK != 0);
-        scale_rows = matrix->rows / OCL_ACT_BLOCK + (matrix->rows % OCL_ACT_BLOCK != 0);
-        break;
-    case HEARTH_E2M1X2:
-        row_bytes = matrix->cols % 2 == 0 ? matrix->cols / 2 : 0;
-        n_scales = matrix->cols / OCL_E2M1_BLOCK + (matrix->cols % OCL_E2M1_BLOCK != 0);
-        scale_rows = matrix->rows;
-        break;
-    default:
-        break;
-    }
-    return row_bytes > 0 && matrix->rows > 0 && !__builtin_mul_overflow(row_bytes, matrix->rows, ret_data) &&
-           *ret_data < UINT64_MAX / 8 && !__builtin_mul_overflow(n_scales, scale_rows, ret_scales);
-}
-
-static int
-check_matrix(const struct hearth_matrix *matrix, size_t index, struct hearth_error *err)
-{
-    uint64_t data_bytes, scales_bytes;
-    if (!matrix_bytes(matrix, &data_bytes, &scales_bytes)) {
-        return ocl_error(err, HEARTH_EUNSUPPORTED, 0, "matrix %zu: %llu x %llu of type %u cannot be used", index,
-                         (unsigned long long)matrix->rows, (unsigned long long)matrix->cols, matrix->dtype);
-    }
-    if (matrix->data == NULL || matrix->data_bytes != data_bytes) {
-        return ocl_error(err, HEARTH_EINTERNAL, 0, "matrix %zu: %llu bytes of elements wanted, %llu found", index,
-                         (unsigned long long)data_bytes,
-                         (unsigned long long)(matrix->data == NULL ? 0 : matrix->data_bytes));
-    }
-    if (scales_bytes > 0 && (matrix->scales == NULL || matrix->scales_bytes != scales_bytes)) {
-        return ocl_error(err, HEARTH_EINTERNAL, 0, "matrix %zu: %llu bytes of scales wanted, %llu found", index,
-                         (unsigned long long)scales_bytes,
-                         (unsigned long long)(matrix->scales == NULL ? 0 : matrix->scales_bytes));
-    }
-    return 0;
-}
-
 static float
 element(const struct hearth_matrix *matrix, uint64_t row, uint64_t col)
 {
@@ -139,10 +85,10 @@ cut_matrix(const struct hearth_device *device, struct outline *outline, uint32_t
         }
     }
     if (rows == 0 || (rows < matrix->rows && !may_cut)) {
-        return ocl_error(err, HEARTH_EUNSUPPORTED, 0,
-                         "matrix %u: %llu x %llu of type %u needs %llu bytes, the device allocates %llu at once", i,
-                         (unsigned long long)matrix->rows, (unsigned long long)matrix->cols, matrix->dtype,
-                         (unsigned long long)span_bytes(layout, matrix, matrix->rows), (unsigned long long)most);
+        return host_error(err, HEARTH_EUNSUPPORTED, 0,
+                          "matrix %u: %llu x %llu of type %u needs %llu bytes, the device allocates %llu at once", i,
+                          (unsigned long long)matrix->rows, (unsigned long long)matrix->cols, matrix->dtype,
+                          (unsigned long long)span_bytes(layout, matrix, matrix->rows), (unsigned long long)most);
     }
     outline->part_rows[i] = rows;
     outline->n_parts += (uint32_t)((matrix->rows + rows - 1) / rows);
@@ -156,11 +102,11 @@ outline_make(const struct hearth_device *device, enum hearth_weight_role role, c
     const size_t wanted = role == HEARTH_WEIGHT_EXPERT || role == HEARTH_WEIGHT_SHARED ? 3 : 1;
     *outline = (struct outline){.role = role, .n_matrices = (uint32_t)n_matrices};
     if (n_matrices != wanted) {
-        return ocl_error(err, HEARTH_EINTERNAL, 0, "weight of role %d: %zu matrices wanted, %zu found", (int)role,
-                         wanted, n_matrices);
+        return host_error(err, HEARTH_EINTERNAL, 0, "weight of role %d: %zu matrices wanted, %zu found", (int)role,
+                          wanted, n_matrices);
     }
     for (uint32_t i = 0; i < n_matrices; i++) {
-        int status = check_matrix(&matrices[i], i, err);
+        int status = host_matrix_check(&matrices[i], i, err);
         if (status < 0) {
             return status;
         }
@@ -169,7 +115,7 @@ outline_make(const struct hearth_device *device, enum hearth_weight_role role, c
         if (role == HEARTH_WEIGHT_VECTOR && matrix->dtype != HEARTH_I32 && matrix->dtype != HEARTH_I64) {
             outline->values = to_f32(matrix);
             if (outline->values == NULL) {
-                return ocl_error(err, HEARTH_EMEMORY, 0, "no memory for a vector");
+                return host_error(err, HEARTH_EMEMORY, 0, "no memory for a vector");
             }
             *matrix = (struct hearth_matrix){.dtype = HEARTH_F32, .rows = matrix->rows, .cols = matrix->cols,
                                              .data = outline->values,
@@ -198,7 +144,7 @@ upload_part(struct hearth_device *device, const struct outline *outline, uint32_
     if (layout.packing != 0) {
         packed = malloc(data_bytes + scales_bytes);
         if (packed == NULL) {
-            return ocl_error(err, HEARTH_EMEMORY, 0, "no memory to pack a weight");
+            return host_error(err, HEARTH_EMEMORY, 0, "no memory to pack a weight");
         }
     }
     if (packed != NULL &&
@@ -241,8 +187,8 @@ place_together(struct hearth_device *device, const struct outline *outline, stru
         total += span_bytes(outline->layouts[i], &outline->matrices[i], outline->matrices[i].rows);
     }
     if (total > device->caps.max_alloc_bytes) {
-        return ocl_error(err, HEARTH_EUNSUPPORTED, 0, "an expert of %llu bytes, the device allocates %llu at once",
-                         (unsigned long long)total, (unsigned long long)device->caps.max_alloc_bytes);
+        return host_error(err, HEARTH_EUNSUPPORTED, 0, "an expert of %llu bytes, the device allocates %llu at once",
+                          (unsigned long long)total, (unsigned long long)device->caps.max_alloc_bytes);
     }
     const int status = ocl_slab_take(device, total, &weight->slabs[0], &place, err);
     if (status < 0) {
@@ -337,7 +283,7 @@ ocl_weight_create(struct hearth_device *device, enum hearth_weight_role role, co
     int status = outline_make(device, role, matrices, n_matrices, &outline, err);
     if (status == 0) {
         weight = weight_alloc(&outline);
-        status = weight == NULL ? ocl_error(err, HEARTH_EMEMORY, 0, "no memory for a weight")
+        status = weight == NULL ? host_error(err, HEARTH_EMEMORY, 0, "no memory for a weight")
                                 : weight_fill(device, &outline, weight, err);
     }
     free(outline.values);

@@ -2,10 +2,7 @@
 #include <stdio.h>
 
 #include "backends/host/check.h"
-
-/* hearth_matrix's tiles and blocks, which have a scale each */
-#define E4M3_TILE 128u
-#define E2M1_BLOCK 32u
+#include "backends/host/matrix.h"
 
 int
 host_error_in(struct hearth_error *err, int status, const char *prefix, const char *format, va_list arguments)
@@ -54,12 +51,12 @@ matrix_bytes(const struct hearth_matrix *matrix, uint64_t *ret_data, uint64_t *r
         break;
     case HEARTH_E4M3:
         row_bytes = matrix->cols;
-        n_scales = matrix->cols / E4M3_TILE + (matrix->cols % E4M3_TILE != 0);
-        scale_rows = matrix->rows / E4M3_TILE + (matrix->rows % E4M3_TILE != 0);
+        n_scales = matrix->cols / HOST_ACT_BLOCK + (matrix->cols % HOST_ACT_BLOCK != 0);
+        scale_rows = matrix->rows / HOST_ACT_BLOCK + (matrix->rows % HOST_ACT_BLOCK != 0);
         break;
     case HEARTH_E2M1X2:
         row_bytes = matrix->cols % 2 == 0 ? matrix->cols / 2 : 0;
-        n_scales = matrix->cols / E2M1_BLOCK + (matrix->cols % E2M1_BLOCK != 0);
+        n_scales = matrix->cols / HOST_E2M1_BLOCK + (matrix->cols % HOST_E2M1_BLOCK != 0);
         scale_rows = matrix->rows;
         break;
     default:

@@ -14,25 +14,11 @@
 #include <hearth/plugin.h>
 
 #include "backends/host/check.h"
-
-/* Blocks of the quantised formats: activations of a linear, cached KV rows, indexer keys and queries, e2m1 weights. */
-#define HOST_ACT_BLOCK 128u
-#define HOST_KV_BLOCK 64u
-#define HOST_INDEX_BLOCK 32u
-#define HOST_E2M1_BLOCK 32u
+#include "backends/host/matrix.h"
 
 struct hearth_buffer {
     unsigned char *bytes;
     uint64_t size;
-};
-
-/* data and scales are the caller's bytes (they may lie at odd addresses) or lie in memory of the weight.  A backend
- * that packs a matrix sets packing to a number of its own; then data is its own, and nothing here reads it. */
-struct host_matrix {
-    uint32_t dtype;
-    uint32_t packing; /* 0: canonical */
-    uint64_t rows, cols;
-    const unsigned char *data, *scales;
 };
 
 #define HOST_MAX_MATRICES 3
@@ -79,23 +65,6 @@ void *host_scratch_take(struct host_call *call, uint64_t n, uint64_t size);
 /* Between commands. */
 void host_scratch_reset(struct host_scratch *scratch);
 void host_scratch_free(struct host_scratch *scratch);
-
-/* matrix.c: rows of weights. */
-
-/* The value of each code: an e4m3 value also as whole + fraction / 512, a byte of two e2m1 values as two halves. */
-struct host_halves {
-    int16_t low, high;
-};
-
-extern float host_e4m3_values[256];
-extern int16_t host_e4m3_wholes[256], host_e4m3_fractions[256];
-extern struct host_halves host_e2m1_halves[256];
-
-void host_tables_fill(void); /* called by start, before any thread of ours */
-
-bool host_dtype_quantises(uint32_t dtype); /* whether a linear with such a weight quantises its input (native) */
-/* out: [cols] f32, the row's exact values */
-void host_matrix_row(const struct host_matrix *matrix, uint64_t row, float *out);
 
 /* device.c: parts of the plugin table, and what start and weight_create ask.  Work is done when a call returns, so
  * every event is host_happened. */

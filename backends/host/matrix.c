@@ -1,5 +1,9 @@
-/* matrix.c - rows of a weight as numbers.  Data may lie at any address: elements are read through memcpy. */
-#include "backends/host/host.h"
+/* matrix.c - see matrix.h.  Data may lie at any address: elements are read through memcpy. */
+#include <string.h>
+
+#include <hearth/numerics.h>
+
+#include "backends/host/matrix.h"
 
 float host_e4m3_values[256];
 int16_t host_e4m3_wholes[256], host_e4m3_fractions[256];

@@ -19,6 +19,7 @@ int
 ocl_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct hearth_error *err)
 {
     int status = ocl_settings_read(host, err);
+    host_tables_fill();
     if (status == 0) {
         status = ocl_find_devices(found.devices, OCL_MAX_DEVICES, &found.n, err);
     }

@@ -43,7 +43,7 @@ ocl_index_query(struct ocl_call *call, const struct hearth_op_index_query *op)
     ocl_arg_f32(call, kernel, (float)(1.0 / sqrt((double)op->width)));
     ocl_arg_u32(call, kernel, call->native);
     ocl_arg_local(call, kernel, op->width * sizeof(float));
-    ocl_arg_local(call, kernel, rows_divide_up(op->width, OCL_INDEX_BLOCK) * sizeof(uint32_t));
+    ocl_arg_local(call, kernel, rows_divide_up(op->width, HOST_INDEX_BLOCK) * sizeof(uint32_t));
     ocl_launch_1d(call, kernel, n_heads, group);
 }
 

@@ -33,7 +33,7 @@ rows_check(struct ocl_call *call, uint32_t format, uint32_t width, uint32_t rope
     } else if (rope_dim % 2 != 0 || rope_dim > width || width > ROWS_MAX) {
         ocl_call_fail(call, HEARTH_EINTERNAL, "rows of %u elements, %u of them rotated: impossible", width, rope_dim);
     } else {
-        rows_check_local(call, "row", width + rows_divide_up(width, OCL_INDEX_BLOCK), sizeof(float));
+        rows_check_local(call, "row", width + rows_divide_up(width, HOST_INDEX_BLOCK), sizeof(float));
     }
 }
 
@@ -65,6 +65,6 @@ ocl_kv_append(struct ocl_call *call, const struct hearth_op_kv_append *op)
     ocl_arg_u32(call, kernel, call->native);
     ocl_arg_local(call, kernel, op->head_dim * sizeof(float));
     ocl_arg_local(call, kernel,
-                  rows_divide_up((uint64_t)op->head_dim - op->rope_dim + 1, OCL_KV_BLOCK) * sizeof(uint32_t));
+                  rows_divide_up((uint64_t)op->head_dim - op->rope_dim + 1, HOST_KV_BLOCK) * sizeof(uint32_t));
     ocl_launch_1d(call, kernel, op->n, group);
 }

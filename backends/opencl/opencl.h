@@ -29,12 +29,7 @@
 #include <hearth/plugin.h>
 
 #include "backends/host/check.h"
-
-/* Blocks of the quantised formats, as docs/numerics.md has them. */
-#define OCL_ACT_BLOCK 128u
-#define OCL_KV_BLOCK 64u
-#define OCL_INDEX_BLOCK 32u
-#define OCL_E2M1_BLOCK 32u
+#include "backends/host/matrix.h"
 
 struct ocl_program;
 struct ocl_upload;

@@ -11,7 +11,7 @@ ocl_layout_choose(const struct hearth_device *device, enum hearth_weight_role ro
 {
     (void)device;
     (void)role;
-    return (struct ocl_layout){.packing = 0, .row_step = matrix->dtype == HEARTH_E4M3 ? OCL_ACT_BLOCK : 1};
+    return (struct ocl_layout){.packing = 0, .row_step = matrix->dtype == HEARTH_E4M3 ? HOST_ACT_BLOCK : 1};
 }
 
 void
@@ -22,10 +22,10 @@ ocl_layout_bytes(struct ocl_layout layout, const struct hearth_matrix *matrix, u
     *ret_data_bytes = matrix->data_bytes / matrix->rows * n_rows;
     *ret_scales_bytes = 0;
     if (matrix->dtype == HEARTH_E4M3) {
-        *ret_scales_bytes = (n_rows + OCL_ACT_BLOCK - 1) / OCL_ACT_BLOCK *
-                            ((matrix->cols + OCL_ACT_BLOCK - 1) / OCL_ACT_BLOCK);
+        *ret_scales_bytes =
+            (n_rows + HOST_ACT_BLOCK - 1) / HOST_ACT_BLOCK * ((matrix->cols + HOST_ACT_BLOCK - 1) / HOST_ACT_BLOCK);
     } else if (matrix->dtype == HEARTH_E2M1X2) {
-        *ret_scales_bytes = n_rows * ((matrix->cols + OCL_E2M1_BLOCK - 1) / OCL_E2M1_BLOCK);
+        *ret_scales_bytes = n_rows * ((matrix->cols + HOST_E2M1_BLOCK - 1) / HOST_E2M1_BLOCK);
     }
 }
 

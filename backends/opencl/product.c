@@ -64,17 +64,17 @@ prepare_defines(const struct ocl_call *call, const struct ocl_prepare *prepare, 
 void
 ocl_prepare(struct ocl_call *call, const struct ocl_prepare *prepare, struct ocl_input *ret_input)
 {
-    const uint64_t n_blocks = ((uint64_t)prepare->cols + OCL_ACT_BLOCK - 1) / OCL_ACT_BLOCK;
+    const uint64_t n_blocks = ((uint64_t)prepare->cols + HOST_ACT_BLOCK - 1) / HOST_ACT_BLOCK;
     const uint32_t per_group = ocl_tuning_of(call->device)->blocks;
     const size_t groups[2] = {(size_t)((n_blocks + per_group - 1) / per_group), prepare->n};
-    const size_t local[2] = {OCL_ACT_BLOCK / 4, per_group};
+    const size_t local[2] = {HOST_ACT_BLOCK / 4, per_group};
     struct ocl_input input = {.form = prepare->form, .values = prepare->x};
     char defines[DEFINES_BYTES];
     if (prepare->form == OCL_PLAIN && prepare->up.mem == NULL) {
         *ret_input = input;
         return;
     }
-    input.values = ocl_scratch(call, prepare->n * n_blocks * OCL_ACT_BLOCK, sizeof(float));
+    input.values = ocl_scratch(call, prepare->n * n_blocks * HOST_ACT_BLOCK, sizeof(float));
     input.scales = ocl_scratch(call, prepare->n * n_blocks, 1);
     prepare_defines(call, prepare, defines, sizeof defines);
     struct ocl_kernel *kernel = ocl_kernel(call, "prepare", defines, "prepare");

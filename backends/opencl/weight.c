@@ -4,46 +4,23 @@
 #include <config.h>
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "backends/opencl/internal.h"
-
-static float
-element(const struct hearth_matrix *matrix, uint64_t row, uint64_t col)
-{
-    const unsigned char *data = matrix->data, *scales = matrix->scales;
-    const uint64_t at = row * matrix->cols + col;
-    uint16_t bf16;
-    float value;
-    switch (matrix->dtype) {
-    case HEARTH_BF16:
-        memcpy(&bf16, data + 2 * at, sizeof bf16);
-        return hearth_bf16_to_f32(bf16);
-    case HEARTH_E4M3: {
-        const uint64_t n = (matrix->cols + OCL_ACT_BLOCK - 1) / OCL_ACT_BLOCK;
-        return hearth_e4m3_to_f32(data[at]) *
-               hearth_e8m0_to_f32(scales[row / OCL_ACT_BLOCK * n + col / OCL_ACT_BLOCK]);
-    }
-    case HEARTH_E2M1X2: {
-        const uint64_t n = (matrix->cols + OCL_E2M1_BLOCK - 1) / OCL_E2M1_BLOCK;
-        return hearth_e2m1_to_f32((uint8_t)(data[at / 2] >> (at % 2 * 4))) *
-               hearth_e8m0_to_f32(scales[row * n + col / OCL_E2M1_BLOCK]);
-    }
-    default:
-        memcpy(&value, data + 4 * at, sizeof value);
-        return value;
-    }
-}
 
 /* The matrix as f32.  Owner: the caller; free(). */
 static float *
 to_f32(const struct hearth_matrix *matrix)
 {
+    const struct host_matrix from = {
+        .dtype = matrix->dtype,
+        .rows = matrix->rows,
+        .cols = matrix->cols,
+        .data = matrix->data,
+        .scales = matrix->scales,
+    };
     float *values = malloc(matrix->rows * matrix->cols * sizeof *values);
     for (uint64_t row = 0; values != NULL && row < matrix->rows; row++) {
-        for (uint64_t col = 0; col < matrix->cols; col++) {
-            values[row * matrix->cols + col] = element(matrix, row, col);
-        }
+        host_matrix_row(&from, row, values + row * matrix->cols);
     }
     return values;
 }

@@ -137,12 +137,13 @@ group(PLACE_CONST(routes), PLACE_CONST(experts), PLACE(order), PLACE(tiles), uin
     for (uint e = lane; e < n_experts; e += n_lanes) {
         for (uint tile = first_tiles[e]; tile < first_tiles[e + 1u]; tile++) {
             const uint first = starts[e] + (tile - first_tiles[e]) * tokens;
-            const struct tile made = {e, first, min(tokens, starts[e + 1u] - first)};
-            AT(struct tile, tiles)[tile] = made;
+            global struct tile *made = AT(struct tile, tiles) + tile; /* a struct of its own would lie in memory */
+            made->expert = e;
+            made->first = first;
+            made->n = min(tokens, starts[e + 1u] - first);
         }
     }
     for (uint tile = first_tiles[n_experts] + lane; tile < n_tiles; tile += n_lanes) {
-        const struct tile none = {0u, 0u, 0u};
-        AT(struct tile, tiles)[tile] = none;
+        AT(struct tile, tiles)[tile].n = 0u;
     }
 }

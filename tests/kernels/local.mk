@@ -41,10 +41,10 @@ endif
 endif
 endif
 
-# Its kernels, compiled for a GPU that need not be there.
-EXTRA_DIST += tests/kernels/opencl-compile
+# Its kernels, compiled for GPUs that need not be there.
+EXTRA_DIST += tests/kernels/opencl-forms tests/kernels/opencl-compile-amd tests/kernels/opencl-compile-intel
 if BUILD_OPENCL
-TESTS += tests/kernels/opencl-compile
+TESTS += tests/kernels/opencl-compile-amd tests/kernels/opencl-compile-intel
 endif
 
 # The reference against numbers made elsewhere.

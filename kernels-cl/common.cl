@@ -162,6 +162,52 @@ e2m1_from_f32(float value)
     return (as_uint(value) >> 28 & 8u) | (x == x ? code : 7u);
 }
 
+/* ---- dot products of four signed bytes ---- */
+
+#ifndef __has_builtin
+#define __has_builtin(name) 0
+#endif
+
+/* a . b + sum */
+static inline int
+dot_bytes(uint a, uint b, int sum)
+{
+#if defined(OCL_HAS_INT_DOT) && !defined(cl_intel_subgroups) /* Intel's compiler finds the instruction by itself */
+    return dot_4x8packed_ss_int(a, b) + sum;
+#elif defined(__AMDGCN__) && __has_builtin(__builtin_amdgcn_sdot4)
+    return __builtin_amdgcn_sdot4(as_int(a), as_int(b), sum, false);
+#else
+    const char4 x = as_char4(a), y = as_char4(b);
+    return x.x * y.x + (x.y * y.y + (x.z * y.z + (x.w * y.w + sum)));
+#endif
+}
+
+/* The low bytes of four integers. */
+static inline uint
+low_bytes(int4 values)
+{
+    const uint4 bytes = as_uint4(values) & 0xFFu;
+    return bytes.x | bytes.y << 8 | bytes.z << 16 | bytes.w << 24;
+}
+
+/* Four codes as signed bytes, each twice the value: code i in bits 4 i .. 4 i + 3.  A byte holds its number until the
+ * last step with 128 added, so that nothing is borrowed from its neighbour. */
+static inline uint
+e2m1_to_bytes(uint codes)
+{
+    const uint pairs = (codes | codes << 8) & 0x00FF00FFu;
+    const uint spread = (pairs | pairs << 4) & 0x0F0F0F0Fu;
+#if defined(__AMDGCN__) && __has_builtin(__builtin_amdgcn_perm)
+    const uint magnitudes = __builtin_amdgcn_perm(0x0C080604u, 0x03020100u, spread & 0x07070707u);
+#else
+    const uint fours = spread >> 2 & 0x01010101u; /* from 4 on the steps are 2, 2 and 4 */
+    const uint low = spread & (fours | fours << 1);
+    const uint magnitudes = (spread & 0x07070707u) + low + ((low & low >> 1 & 0x01010101u) << 1);
+#endif
+    const uint signs = spread >> 3 & 0x01010101u, negative = (signs << 8) - signs;
+    return (0x80808080u + magnitudes - ((magnitudes & negative) << 1)) ^ 0x80808080u;
+}
+
 /* ---- e^x, sigma, SwiGLU: hearth/numerics.h ---- */
 
 static inline float

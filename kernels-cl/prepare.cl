@@ -5,8 +5,9 @@
  *
  * x: f32 [rows][cols]; with SWIGLU it is the gates and `up` the other factor, same shape.  With ROUTES row i is route
  * i, whose weight joins the product; rows whose expert is absent, or has a w2 of another type than DTYPE, are left alone.
- * y: with UNIT (16 or 32 elements) quads as product.cl reads them, int4 with BLOCK_SUMS, else float4, and y_scales e8m0
- * [rows][blocks]; without UNIT f32 [rows][cols], not quantised.  NATIVE: the activation is rounded to bf16. */
+ * y: with UNIT (16 or 32 elements) quads as product.cl reads them, int4 with BLOCK_SUMS (their digits with DIGITS), else
+ * float4, and y_scales e8m0 [rows][blocks]; without UNIT f32 [rows][cols], not quantised.  NATIVE: the activation is
+ * rounded to bf16. */
 
 #define BLOCK 128u
 #define BLOCK_QUADS (BLOCK / 4u)
@@ -78,7 +79,10 @@ store_quantised(float4 value, bool is_wanted, local uint *magnitudes, uint n_blo
                        quantised(value.w, reciprocal));
     }
     const ulong at = ((ulong)row * quads + lane % quads) * (n_blocks * (BLOCK / UNIT)) + unit;
-#ifdef BLOCK_SUMS
+#ifdef DIGITS
+    const int4 whole = convert_int4(out * 512.0f), rest = (whole + 128) >> 8; /* whole = d0 + 2^8 rest, |d0| <= 128 */
+    ((global uint4 *)y)[at] = (uint4)(low_bytes(whole), low_bytes(rest), low_bytes((rest + 128) >> 8), 0u);
+#elif defined(BLOCK_SUMS)
     ((global int4 *)y)[at] = convert_int4(out * 512.0f);
 #else
     ((global float4 *)y)[at] = out;

@@ -12,7 +12,8 @@
  *
  * x is, without X_QUADS, f32 [rows][cols].  With X_QUADS it comes from prepare.cl: quads (float4, or with BLOCKS int4
  * in units of 2^-9) at [row][quad of a unit][unit], units up to a whole 128 elements, and scales, e8m0 [row][blocks of
- * 128].
+ * 128].  With DIGITS too (E2M1X2 alone) a quad is the digits d0, d1, d2 of four integers d0 + 2^8 d1 + 2^16 d2, each digit
+ * as four signed bytes, and 4 bytes unused.
  *
  * The host sets DTYPE (enum hearth_dtype), ROWS, TOKENS, LANES (a multiple of 32, at least ROWS * TOKENS), ALIGNED when
  * units begin at multiples of 16 bytes and rows are whole units, DENORMALS when the device keeps subnormal f32, ROUND
@@ -112,6 +113,13 @@ decode_quad(const uint *words, uint quad)
 }
 
 #ifdef BLOCKS
+/* Four weights. */
+#ifdef DIGITS
+#define WEIGHTS uint
+#else
+#define WEIGHTS int4
+#endif
+
 /* Drops a unit's first quad. */
 static inline void
 next_quad(uint *words)
@@ -128,15 +136,16 @@ next_quad(uint *words)
 #endif
 }
 
-/* The quad as integers: halves of E2M1X2, units of 2^-9 of E4M3. */
-static inline int4
-decode_quad_int(const uint *words, uint quad)
+/* A unit's first quad as integers: halves of E2M1X2 (with DIGITS as signed bytes), units of 2^-9 of E4M3. */
+static inline WEIGHTS
+decode_quad_int(const uint *words)
 {
 #if DTYPE == DTYPE_E4M3
-    return convert_int4(decode_quad(words, quad) * 512.0f);
+    return convert_int4(decode_quad(words, 0) * 512.0f);
+#elif defined(DIGITS)
+    return e2m1_to_bytes(words[0] & 0xFFFFu);
 #else
-    const uint word = words[quad / 2u] >> (quad % 2u * 16u);
-    const uint4 codes = (uint4)(word, word >> 4, word >> 8, word >> 12);
+    const uint4 codes = (uint4)(words[0], words[0] >> 4, words[0] >> 8, words[0] >> 12);
     const int4 halves = as_int4((uint4)0xC8643210u >> ((codes & 7u) << 2) & 0xFu);
     const int4 signs = as_int4(codes << 28) >> 31;
     return (halves ^ signs) - signs;
@@ -274,6 +283,9 @@ tile_product(const struct input *input, const struct matrix *matrix, const uint 
 #if DTYPE == DTYPE_E4M3
 #define SUM long
 #define PART long
+#elif defined(DIGITS)
+#define SUM int3 /* of each digit */
+#define PART float
 #else
 #define SUM int
 #define PART float
@@ -293,9 +305,12 @@ load_quad_int(const struct input *input, const struct matrix *matrix, uint row, 
 
 /* x has 18 bits and a sign, an E2M1X2 weight 4: their product fits what mad24 multiplies, and 32 of them an int. */
 static inline SUM
-add_products(int4 x, int4 w, SUM sum)
+add_products(int4 x, WEIGHTS w, SUM sum)
 {
-#if DTYPE == DTYPE_E4M3
+#ifdef DIGITS
+    return (int3)(dot_bytes(as_uint(x.x), w, sum.x), dot_bytes(as_uint(x.y), w, sum.y),
+                  dot_bytes(as_uint(x.z), w, sum.z));
+#elif DTYPE == DTYPE_E4M3
     const long4 products = convert_long4(x) * convert_long4(w);
     return sum + ((products.x + products.y) + (products.z + products.w));
 #elif defined(OCL_NVIDIA) || defined(OCL_CPU) /* whose 32-bit multiply-and-add is the faster one */
@@ -315,9 +330,9 @@ sum_unit(const struct input *input, const struct matrix *matrix, const uint *row
     }
 #pragma unroll 1
     for (uint q = 0; q < QUADS; q++) {
-        int4 w[ROWS];
+        WEIGHTS w[ROWS];
         for (uint r = 0; r < ROWS; r++) {
-            w[r] = decode_quad_int(words[r], 0);
+            w[r] = decode_quad_int(words[r]);
             next_quad(words[r]);
         }
         for (uint t = 0; t < TOKENS; t++) {
@@ -364,7 +379,12 @@ sum_chunk(const struct input *input, const struct matrix *matrix, const uint *ro
 static inline PART
 part_of(const struct input *input, const struct matrix *matrix, uint x_row, uint row, uint unit, SUM sum)
 {
-    return (float)sum * unit_factor(input, matrix, x_row, row, unit, -10);
+#ifdef DIGITS
+    const int exact = (sum.z * 256 + sum.y) * 256 + sum.x;
+#else
+    const int exact = sum;
+#endif
+    return (float)exact * unit_factor(input, matrix, x_row, row, unit, -10);
 }
 
 static inline float

@@ -92,7 +92,8 @@ struct hearth_weight {
 
 struct ocl_caps {
     bool is_cpu, is_gpu, is_nvidia;
-    bool fp64, fp16, subgroups, int_dot, unified_memory;
+    bool fp64, fp16, subgroups, unified_memory;
+    bool int_dot;             /* multiplies signed bytes in fours, by an instruction of its own */
     bool exact_divide;        /* correctly rounded / and sqrt in f32: native expert_ffn needs it */
     bool denormals;           /* keeps subnormal f32 */
     uint32_t nv_capability;   /* 90 for 9.0; 0: no NVIDIA */
@@ -143,6 +144,7 @@ struct hearth_device {
     struct ocl_fault *fault;
     struct ocl_trace *trace;
     bool is_lost;
+    bool uses_bytes;         /* products with e2m1 weights are those of bytes (DIGITS of product.cl) */
     void *expert_state;      /* of expert_ffn: what it keeps between commands; NULL at first */
     void (*expert_state_free)(struct hearth_device *device); /* called at close unless NULL */
 };

@@ -7,6 +7,8 @@
 
 #include "backends/opencl/internal.h"
 
+#include <CL/cl_ext.h>
+
 #define MAX_PLATFORMS 32u
 #define TEXT_BYTES 256u
 
@@ -156,6 +158,16 @@ has_std3(cl_device_id id)
     return found;
 }
 
+/* Whether cl_khr_integer_dot_product is more than a function for signed bytes in fours. */
+static bool
+has_int_dot(cl_device_id id)
+{
+    cl_device_integer_dot_product_acceleration_properties_khr quick = {.signed_accelerated = CL_FALSE};
+    return clGetDeviceInfo(id, CL_DEVICE_INTEGER_DOT_PRODUCT_ACCELERATION_PROPERTIES_4x8BIT_PACKED_KHR, sizeof quick,
+                           &quick, NULL) == CL_SUCCESS &&
+           quick.signed_accelerated == CL_TRUE;
+}
+
 static void
 find_caps(struct ocl_found *found, const char *extensions)
 {
@@ -169,7 +181,7 @@ find_caps(struct ocl_found *found, const char *extensions)
     caps->fp16 = has_word(extensions, "cl_khr_fp16");
     found->has_std3 = has_std3(id);
     caps->subgroups = found->has_std3 && has_word(extensions, "cl_khr_subgroups");
-    caps->int_dot = found->has_std3 && has_word(extensions, "cl_khr_integer_dot_product");
+    caps->int_dot = found->has_std3 && has_word(extensions, "cl_khr_integer_dot_product") && has_int_dot(id);
     caps->unified_memory = ask_uint(id, CL_DEVICE_HOST_UNIFIED_MEMORY) != 0;
     caps->exact_divide = (ask_ulong(id, CL_DEVICE_SINGLE_FP_CONFIG) & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0;
     caps->denormals = (ask_ulong(id, CL_DEVICE_SINGLE_FP_CONFIG) & CL_FP_DENORM) != 0;

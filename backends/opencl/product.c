@@ -34,7 +34,10 @@ ocl_form_for(const struct ocl_call *call, uint32_t dtype, bool same_bits)
     if (!call->native || (dtype != HEARTH_E4M3 && dtype != HEARTH_E2M1X2)) {
         return OCL_PLAIN;
     }
-    return dtype == HEARTH_E2M1X2 || same_bits ? OCL_BLOCKS : OCL_QUADS;
+    if (dtype == HEARTH_E2M1X2) {
+        return call->device->uses_bytes ? OCL_DIGITS : OCL_BLOCKS;
+    }
+    return same_bits ? OCL_BLOCKS : OCL_QUADS;
 }
 
 bool
@@ -51,10 +54,10 @@ ocl_product_can(struct ocl_call *call, const char *name, uint32_t dtype)
 static void
 prepare_defines(const struct ocl_call *call, const struct ocl_prepare *prepare, char *defines, size_t size)
 {
+    static const char *const forms[] = {[OCL_BLOCKS] = " -DBLOCK_SUMS", [OCL_DIGITS] = " -DDIGITS", [OCL_QUADS] = ""};
     char unit[48] = "";
     if (prepare->form != OCL_PLAIN) {
-        snprintf(unit, sizeof unit, " -DUNIT=%u%s", unit_elements(prepare->dtype),
-                 prepare->form == OCL_BLOCKS ? " -DBLOCK_SUMS" : "");
+        snprintf(unit, sizeof unit, " -DUNIT=%u%s", unit_elements(prepare->dtype), forms[prepare->form]);
     }
     snprintf(defines, size, "-DDTYPE=%u -DBLOCKS=%u%s%s%s%s", prepare->dtype, ocl_tuning_of(call->device)->blocks, unit,
              prepare->up.mem != NULL ? " -DSWIGLU" : "", prepare->routes.mem != NULL ? " -DROUTES" : "",
@@ -96,7 +99,11 @@ ocl_product_kernel(struct ocl_call *call, const char *name, uint32_t dtype, enum
                    const struct ocl_tile *tile, bool aligned, const char *more)
 {
     static const char *const forms[] = {
-        [OCL_PLAIN] = "", [OCL_QUADS] = " -DX_QUADS", [OCL_BLOCKS] = " -DX_QUADS -DBLOCKS"};
+        [OCL_PLAIN] = "",
+        [OCL_QUADS] = " -DX_QUADS",
+        [OCL_BLOCKS] = " -DX_QUADS -DBLOCKS",
+        [OCL_DIGITS] = " -DX_QUADS -DBLOCKS -DDIGITS",
+    };
     char defines[DEFINES_BYTES];
     snprintf(defines, sizeof defines, "-DDTYPE=%u -DROWS=%u -DTOKENS=%u -DLANES=%u%s%s%s%s", dtype, tile->rows,
              tile->tokens, ocl_tuning_of(call->device)->lanes, forms[form], aligned ? " -DALIGNED" : "",

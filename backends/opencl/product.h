@@ -5,8 +5,8 @@
 #include "backends/opencl/opencl.h"
 #include "backends/opencl/tuning.h"
 
-/* The forms of activations (prepare.cl, product.cl).  BLOCKS gives the contract's bits. */
-enum ocl_form { OCL_PLAIN = 0, OCL_QUADS, OCL_BLOCKS };
+/* The forms of activations (prepare.cl, product.cl).  BLOCKS and DIGITS give the contract's bits. */
+enum ocl_form { OCL_PLAIN = 0, OCL_QUADS, OCL_BLOCKS, OCL_DIGITS };
 
 /* Rows of activations ready for a product. */
 struct ocl_input {

@@ -1,9 +1,10 @@
 /* settings.c - the plugin's options.
  *
  * `cache`: folder of compiled programs, `no` for none.  `copies`: `pinned` or `direct`, where the device itself
- * would choose otherwise.  `max_alloc`: bytes the device is to allocate at once, where that is less than it can.
- * `timeout`: seconds after which a copy that waits for earlier work gives up.  `trace`: file for a Chrome/Perfetto
- * trace.  `fault`: what shall go wrong, for tests (fault.c). */
+ * would choose otherwise.  `int_dot`: `yes` or `no`, whether e2m1 weights are multiplied as bytes, likewise.
+ * `max_alloc`: bytes the device is to allocate at once, where that is less than it can. `timeout`: seconds after which
+ * a copy that waits for earlier work gives up.  `trace`: file for a Chrome/Perfetto trace.  `fault`: what shall go
+ * wrong, for tests (fault.c). */
 #include <config.h>
 
 #include <errno.h>
@@ -79,18 +80,16 @@ read_timeout(struct hearth_error *err)
     return 0;
 }
 
+/* 1 or 2 for the first or the second word, 0 if the option is absent. */
 static int
-read_copies(struct hearth_error *err)
+read_choice(const char *key, const char *first, const char *second, int *ret_choice, struct hearth_error *err)
 {
-    const char *text = option("copies");
-    ocl_settings.copies = OCL_COPIES_BY_DEVICE;
-    if (text == NULL) {
-        return 0;
+    const char *text = option(key);
+    const int choice = text == NULL ? 0 : strcmp(text, first) == 0 ? 1 : strcmp(text, second) == 0 ? 2 : -1;
+    if (choice < 0) {
+        return host_error(err, HEARTH_ECONFIG, 0, "option %s: %s or %s wanted, \"%s\" found", key, first, second, text);
     }
-    ocl_settings.copies = strcmp(text, "pinned") == 0 ? OCL_COPIES_PINNED : OCL_COPIES_DIRECT;
-    if (ocl_settings.copies == OCL_COPIES_DIRECT && strcmp(text, "direct") != 0) {
-        return host_error(err, HEARTH_ECONFIG, 0, "option copies: pinned or direct wanted, \"%s\" found", text);
-    }
+    *ret_choice = choice;
     return 0;
 }
 
@@ -104,9 +103,15 @@ ocl_settings_read(const struct hearth_host *host, struct hearth_error *err)
     if (ocl_settings.cache != NULL && strcmp(ocl_settings.cache, "no") == 0) {
         ocl_settings.cache = NULL;
     }
+    int copies = OCL_COPIES_BY_DEVICE, bytes = OCL_BYTES_BY_DEVICE;
     int status = read_number("max_alloc", MIN_ALLOC_BYTES, &ocl_settings.max_alloc_bytes, err);
     if (status == 0) {
-        status = read_copies(err);
+        status = read_choice("copies", "pinned", "direct", &copies, err);
     }
+    if (status == 0) {
+        status = read_choice("int_dot", "yes", "no", &bytes, err);
+    }
+    ocl_settings.copies = (enum ocl_copies)copies;
+    ocl_settings.bytes = (enum ocl_bytes)bytes;
     return status < 0 ? status : read_timeout(err);
 }

@@ -17,6 +17,7 @@ struct ocl_tuning {
     uint32_t many_routes;      /* the smallest number of routes that are worth ordering by expert */
     uint32_t blocks;           /* of 128 elements that a work-group of prepare.cl makes */
     uint32_t items;            /* work items of the element-wise kernels */
+    bool bytes;                /* e2m1 weights are multiplied as bytes where the device has an instruction for it */
 };
 
 /* Borrowed; constant. */

@@ -96,7 +96,7 @@ if BUILD_OPENCL
 check_PROGRAMS += tests/plugins/opencl_test
 TESTS += tests/plugins/opencl_test
 tests_plugins_opencl_test_SOURCES = tests/plugins/opencl_test.c
-tests_plugins_opencl_test_CFLAGS = $(AM_CFLAGS) $(JSONC_CFLAGS) $(CHECK_CFLAGS)
+tests_plugins_opencl_test_CFLAGS = $(AM_CFLAGS) $(OPENCL_CFLAGS) $(JSONC_CFLAGS) $(CHECK_CFLAGS)
 tests_plugins_opencl_test_LDADD = backends/opencl/libopencl.la backends/host/libcheck.la $(JSONC_LIBS) $(CHECK_LIBS)
 endif
 endif

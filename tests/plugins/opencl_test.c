@@ -2,8 +2,12 @@
  * faults.  Needs a platform (PoCL will do); without one the test is skipped. */
 #include <config.h>
 
+#define CL_TARGET_OPENCL_VERSION 300
+
+#include <CL/cl.h>
 #include <check.h>
 #include <dirent.h>
+#include <dlfcn.h>
 #include <json-c/json.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +16,7 @@
 
 #include <hearth/plugin.h>
 
+#define TEXT(text) sizeof(text), text
 #define SKIPPED 77
 #define MAX_LOG 65536
 #define DIM 96u
@@ -50,6 +55,37 @@ take_log(void *context, int level, const char *text)
 
 static const struct hearth_host host = {
     .struct_size = sizeof host, .log = take_log, .option = give_option};
+
+/* What a device is made to answer; what 0: the end. */
+struct answer {
+    cl_device_info what;
+    size_t size;
+    const void *value;
+};
+
+static const struct answer *pretended;
+
+typedef cl_int ask_function(cl_device_id, cl_device_info, size_t, void *, size_t *);
+
+/* Stands before the ICD loader's function of this name. */
+CL_API_ENTRY cl_int CL_API_CALL
+clGetDeviceInfo(cl_device_id id, cl_device_info what, size_t size, void *value, size_t *ret_size)
+{
+    ask_function *ask;
+    *(void **)&ask = dlsym(RTLD_NEXT, "clGetDeviceInfo");
+    for (const struct answer *answer = pretended; answer != NULL && answer->what != 0; answer++) {
+        if (answer->what == what) {
+            if (value != NULL) {
+                memcpy(value, answer->value, answer->size);
+            }
+            if (ret_size != NULL) {
+                *ret_size = answer->size;
+            }
+            return CL_SUCCESS;
+        }
+    }
+    return ask(id, what, size, value, ret_size);
+}
 
 /* Starts the plugin with two options (NULL: none). */
 static int
@@ -147,8 +183,9 @@ END_TEST
 
 START_TEST(wrong_options_are_refused)
 {
-    static const char *const wrong[] = {"max_alloc=many", "max_alloc=1", "timeout=0",   "copies=quick",
-                                        "fault=alloc",    "fault=lost:", "fault=hang:x", "fault=tired:1"};
+    static const char *const wrong[] = {"max_alloc=many", "max_alloc=1",     "timeout=0",
+                                        "copies=quick",   "int_dot=perhaps", "fault=alloc",
+                                        "fault=lost:",    "fault=hang:x",    "fault=tired:1"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         uint32_t n = 0;
         int status = start(wrong[i], NULL, &n);
@@ -158,6 +195,44 @@ START_TEST(wrong_options_are_refused)
         }
         ck_assert_msg(status == HEARTH_ECONFIG, "%s: status %d", wrong[i], status);
         ck_assert_ptr_nonnull(strstr(err.text, "option "));
+    }
+}
+END_TEST
+
+/* By cl_khr_pci_bus_info, NVIDIA's words, AMD's words; one that does not tell. */
+START_TEST(a_device_tells_its_place)
+{
+    static const cl_uint khr[] = {1, 0x65, 2, 1}, bus = 0x41, slot = 3 << 3 | 1, domain = 2, major = 9, minor = 0;
+    static const cl_uint warp = 32, wavefront = 64;
+    static const unsigned char amd[24] = {[0] = 1, [21] = 0xC1, [22] = 4};
+    static const struct answer by_khr[] = {
+        {CL_DEVICE_EXTENSIONS, TEXT("cl_khr_fp16 cl_khr_pci_bus_info")}, {0x410F, sizeof khr, khr}, {0}};
+    static const struct answer by_nvidia[] = {{CL_DEVICE_EXTENSIONS, TEXT("cl_nv_device_attribute_query")},
+                                              {0x4000, 4, &major},
+                                              {0x4001, 4, &minor},
+                                              {0x4003, 4, &warp},
+                                              {0x4008, 4, &bus},
+                                              {0x4009, 4, &slot},
+                                              {0x400A, 4, &domain},
+                                              {0}};
+    static const struct answer by_amd[] = {{CL_DEVICE_EXTENSIONS, TEXT("cl_amd_device_attribute_query")},
+                                           {0x4037, sizeof amd, amd},
+                                           {0x4043, 4, &wavefront},
+                                           {0}};
+    static const struct answer silent[] = {
+        {CL_DEVICE_EXTENSIONS, TEXT("cl_khr_pci_bus_information")}, {0x410F, sizeof khr, khr}, {0}};
+    static const struct answer *const answers[] = {by_khr, by_nvidia, by_amd, silent};
+    static const char *const addresses[] = {"0001:65:02.1", "0002:41:03.1", "0000:c1:04.0", ""};
+    for (size_t i = 0; i < sizeof answers / sizeof answers[0]; i++) {
+        struct hearth_device_info info = {.struct_size = sizeof info};
+        uint32_t n = 0;
+        pretended = answers[i];
+        ck_assert_msg(start(NULL, NULL, &n) == 0, "%s", err.text);
+        ck_assert_int_eq(plugin->describe(0, &info, &err), 0);
+        pretended = NULL;
+        plugin->stop();
+        ck_assert_str_eq(info.pci_address, addresses[i]);
+        ck_assert_int_eq(strstr(info.name, " sm_90") != NULL, answers[i] == by_nvidia);
     }
 }
 END_TEST
@@ -341,6 +416,88 @@ START_TEST(a_hung_device_is_not_waited_for)
 }
 END_TEST
 
+#define N_SLOTS 4u
+#define UNTOUCHED 7.0f
+
+/* An expert of ones; its three matrices are one. */
+static struct hearth_weight *
+make_expert(void)
+{
+    static float ones[DIM * DIM];
+    struct hearth_matrix matrices[3];
+    struct hearth_weight *weight = NULL;
+    for (uint32_t i = 0; i < DIM * DIM; i++) {
+        ones[i] = 1.0f;
+    }
+    for (int i = 0; i < 3; i++) {
+        matrices[i] = (struct hearth_matrix){
+            .dtype = HEARTH_F32, .rows = DIM, .cols = DIM, .data = ones, .data_bytes = sizeof ones};
+    }
+    ck_assert_msg(plugin->weight_create(device, HEARTH_WEIGHT_EXPERT, matrices, 3, &weight, &err) == 0, "%s", err.text);
+    return weight;
+}
+
+/* Runs n_routes routes of one token and one expert; rows: a row that is not y's, N_SLOTS rows of y, another. */
+static void
+run_routes(const struct hearth_weight *expert, const struct hearth_route *routes, uint32_t n_routes,
+           float rows[N_SLOTS + 2][DIM])
+{
+    const uint64_t row_bytes = DIM * sizeof(float), y_bytes = (N_SLOTS + 2) * row_bytes;
+    const uint64_t routes_bytes = n_routes * sizeof *routes;
+    struct hearth_buffer *buffer = NULL;
+    for (uint32_t i = 0; i < (N_SLOTS + 2) * DIM; i++) {
+        rows[0][i] = UNTOUCHED;
+    }
+    ck_assert_int_eq(plugin->buffer_alloc(device, row_bytes + y_bytes + routes_bytes, &buffer, &err), 0);
+    const struct hearth_view x = {buffer, 0}, y = {buffer, row_bytes}, list = {buffer, row_bytes + y_bytes};
+    const struct hearth_command command = {.op = HEARTH_OP_EXPERT_FFN,
+                                           .numerics = HEARTH_EXACT,
+                                           .args.expert_ffn = {.x = x,
+                                                               .routes = list,
+                                                               .y = {buffer, 2 * row_bytes},
+                                                               .experts = &expert,
+                                                               .n = 1,
+                                                               .n_routes = n_routes,
+                                                               .n_slots = N_SLOTS,
+                                                               .n_experts = 1,
+                                                               .dim = DIM,
+                                                               .inner = DIM,
+                                                               .limit = 10.0f}};
+    ck_assert_int_eq(plugin->buffer_write(device, x, rows, row_bytes, NULL, &err), 0);
+    ck_assert_int_eq(plugin->buffer_write(device, y, rows, y_bytes, NULL, &err), 0);
+    ck_assert_int_eq(plugin->buffer_write(device, list, routes, routes_bytes, NULL, &err), 0);
+    ck_assert_msg(plugin->submit(device, &command, 1, NULL, 0, NULL, &err) == 0, "%s", err.text);
+    ck_assert_int_eq(plugin->buffer_read(device, rows, y, y_bytes, NULL, &err), 0);
+    plugin->buffer_free(device, buffer);
+}
+
+/* Few routes, and as many as are ordered first: what names no slot or no expert is left out, the rest is done. */
+START_TEST(wrong_routes_stay_inside)
+{
+    static const struct hearth_route wrong[] = {{0, N_SLOTS, 0, 1.0f},    {0, UINT32_MAX, 0, 1.0f}, {0, 1, 1, 1.0f},
+                                                {0, 1, UINT32_MAX, 1.0f}, {UINT32_MAX, 2, 0, 1.0f}, {0, 3, 0, 1.0f}};
+    struct hearth_route many[64];
+    float rows[N_SLOTS + 2][DIM];
+    open_with(NULL, NULL);
+    struct hearth_weight *expert = make_expert();
+    for (uint32_t i = 0; i < 64; i++) {
+        many[i] = wrong[i % 6];
+    }
+    for (int pass = 0; pass < 2; pass++) {
+        run_routes(expert, pass == 0 ? wrong : many, pass == 0 ? 6 : 64, rows);
+        for (uint32_t i = 0; i < DIM; i++) {
+            ck_assert_float_eq(rows[0][i], UNTOUCHED);
+            ck_assert_float_eq(rows[1][i], UNTOUCHED);
+            ck_assert_float_eq(rows[2][i], UNTOUCHED);
+            ck_assert_float_eq_tol(rows[4][i], DIM * 100.0f, 1.0f); /* w1 x = w3 x = 672, both held to 10 */
+            ck_assert_float_eq(rows[N_SLOTS + 1][i], UNTOUCHED);
+        }
+    }
+    plugin->weight_free(device, expert);
+    done();
+}
+END_TEST
+
 START_TEST(a_trace_names_what_ran)
 {
     char option[80], path[64];
@@ -379,6 +536,8 @@ main(void)
     tcase_add_test(tests, a_copy_stays_inside);
     tcase_add_test(tests, the_limit_is_told_and_kept);
     tcase_add_test(tests, wrong_options_are_refused);
+    tcase_add_test(tests, a_device_tells_its_place);
+    tcase_add_test(tests, wrong_routes_stay_inside);
     tcase_add_test(tests, the_cache_serves_and_heals);
     tcase_add_test(tests, a_cache_that_cannot_be_is_done_without);
     tcase_add_test(tests, no_memory_is_said);

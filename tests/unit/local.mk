@@ -22,6 +22,8 @@ tests_unit_generation_test_LDADD = core/model/libmodel.la core/base/libbase.la $
 check_PROGRAMS += tests/unit/topology_test
 TESTS += tests/unit/topology_test
 tests_unit_topology_test_SOURCES = tests/unit/topology_test.c
+EXTRA_DIST += tests/data/topology/two-nodes.xml
+tests_unit_topology_test_CPPFLAGS = $(AM_CPPFLAGS) -DSOURCE_FOLDER='"$(abs_top_srcdir)"'
 tests_unit_topology_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_topology_test_LDADD = core/topology/libtopology.la core/base/libbase.la $(CHECK_LIBS) $(PTHREAD_LIBS)
 

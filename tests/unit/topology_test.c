@@ -26,6 +26,22 @@ START_TEST(two_sockets_are_seen)
 }
 END_TEST
 
+/* Two nodes with a graphics card each. */
+START_TEST(a_card_is_near_its_node)
+{
+    struct topology *topology;
+    struct hearth_error err = {0};
+    ck_assert_msg(topology_probe(SOURCE_FOLDER "/tests/data/topology/two-nodes.xml", &topology, &err) == HEARTH_OK,
+                  "%s", err.text);
+    ck_assert_uint_eq(topology_facts(topology)->n_nodes, 2);
+    ck_assert_int_eq(topology_pci_node(topology, "0000:41:00.0"), 0);
+    ck_assert_int_eq(topology_pci_node(topology, "0001:65:00.0"), 1);
+    ck_assert_int_eq(topology_pci_node(topology, "0000:65:00.0"), -1);
+    ck_assert_int_eq(topology_pci_node(topology, ""), -1);
+    topology_free(topology);
+}
+END_TEST
+
 START_TEST(this_machine_has_a_core_and_memory)
 {
     struct topology *topology;
@@ -67,6 +83,7 @@ main(void)
     TCase *tcase = tcase_create("topology");
     tcase_set_timeout(tcase, 60);
     tcase_add_test(tcase, two_sockets_are_seen);
+    tcase_add_test(tcase, a_card_is_near_its_node);
     tcase_add_test(tcase, this_machine_has_a_core_and_memory);
     tcase_add_test(tcase, nonsense_is_refused);
     tcase_add_test(tcase, bandwidth_is_measured);

@@ -58,6 +58,8 @@ ocl_describe(uint32_t index, struct hearth_device_info *info, struct hearth_erro
     filled.max_buffer_bytes = device->caps.max_alloc_bytes;
     memcpy(filled.name, device->name, sizeof filled.name);
     memcpy(filled.pci_address, device->pci_address, sizeof filled.pci_address);
+    memcpy(filled.driver, device->driver, sizeof filled.driver);
+    memcpy(filled.features, device->features, sizeof filled.features);
     filled.struct_size = info->struct_size;
     memcpy(info, &filled, info->struct_size < sizeof filled ? info->struct_size : sizeof filled);
     return 0;
@@ -78,7 +80,7 @@ choose_options(struct hearth_device *device, const struct ocl_found *from)
              caps->is_cpu ? " -DOCL_CPU" : "", caps->fp64 ? " -DOCL_HAS_FP64" : "",
              caps->fp16 ? " -DOCL_HAS_FP16" : "", caps->subgroups ? " -DOCL_HAS_SUBGROUPS" : "",
              caps->int_dot ? " -DOCL_HAS_INT_DOT" : "", nvidia);
-    device->build_key = ocl_hash(OCL_HASH_START, from->driver, strlen(from->driver) + 1);
+    device->build_key = ocl_hash(OCL_HASH_START, from->build, strlen(from->build) + 1);
 }
 
 static int

@@ -43,13 +43,12 @@ struct ocl_found {
     struct ocl_caps caps;
     char name[HEARTH_DEVICE_NAME_BYTES];
     char pci_address[32];
-    char driver[128]; /* device, its version, driver: what a compiled program depends on */
+    char driver[64], features[192]; /* for people */
+    char build[128];                /* device, its version, driver: what a compiled program depends on */
     bool has_std3;    /* compiles OpenCL C 3.0 */
 };
 
 int ocl_find_devices(struct ocl_found *found, uint32_t max, uint32_t *ret_n, struct hearth_error *err);
-/* What the device has, in a few words. */
-void ocl_caps_text(const struct ocl_caps *caps, char *text, size_t size);
 
 /* ---- device.c and its neighbours: the plugin's calls ---- */
 

@@ -197,24 +197,43 @@ find_caps(struct ocl_found *found, const char *extensions)
     find_lanes(id, extensions, caps);
 }
 
-void
-ocl_caps_text(const struct ocl_caps *caps, char *text, size_t size)
+/* What the device has, in words between commas. */
+static void
+features_text(cl_device_id id, const struct ocl_caps *caps, char *text, size_t size)
 {
+    const cl_ulong svm = ask_ulong(id, CL_DEVICE_SVM_CAPABILITIES); /* 0 before OpenCL 2.0 */
     char capability[16] = "";
     if (caps->nv_capability > 0) {
         snprintf(capability, sizeof capability, " sm_%u", caps->nv_capability);
     }
-    snprintf(text, size, "%s%s%s%s%s%s%s%s", caps->is_cpu ? "CPU" : caps->is_gpu ? "GPU" : "accelerator", capability,
-             caps->fp64 ? " fp64" : "", caps->fp16 ? " fp16" : "", caps->subgroups ? " subgroups" : "",
-             caps->int_dot ? " int-dot" : "", caps->unified_memory ? " unified-memory" : "",
-             caps->exact_divide ? "" : " inexact-divide");
+    snprintf(text, size, "%s%s, %u units of %llu items, %llu KiB local memory%s%s%s%s%s%s%s%s",
+             caps->is_cpu   ? "CPU"
+             : caps->is_gpu ? "GPU"
+                            : "accelerator",
+             capability, caps->n_units, (unsigned long long)caps->max_group,
+             (unsigned long long)(caps->local_bytes >> 10), caps->fp64 ? ", fp64" : "", caps->fp16 ? ", fp16" : "",
+             caps->subgroups ? ", subgroups" : "", caps->int_dot ? ", int-dot" : "",
+             caps->unified_memory ? ", unified memory" : "",
+             svm & CL_DEVICE_SVM_FINE_GRAIN_SYSTEM     ? ", system SVM"
+             : svm & CL_DEVICE_SVM_FINE_GRAIN_BUFFER   ? ", fine SVM"
+             : svm & CL_DEVICE_SVM_COARSE_GRAIN_BUFFER ? ", coarse SVM"
+                                                       : "",
+             caps->denormals ? "" : ", no subnormals", caps->exact_divide ? "" : ", inexact-divide");
+}
+
+/* "OpenCL 3.0" of "OpenCL 3.0 and what the vendor adds". */
+static int
+version_length(const char *version)
+{
+    const char *number = strchr(version, ' ');
+    return (int)(number == NULL ? strlen(version) : (size_t)(number - version) + 1 + strcspn(number + 1, " "));
 }
 
 /* A device that compiles kernels and answers what it must; else it is passed over with a word of why. */
 static bool
 find_device(cl_platform_id platform, cl_device_id id, struct ocl_found *found)
 {
-    char name[TEXT_BYTES], platform_name[TEXT_BYTES] = "", version[TEXT_BYTES], driver[TEXT_BYTES], caps[96];
+    char name[TEXT_BYTES], platform_name[TEXT_BYTES] = "", version[TEXT_BYTES], driver[TEXT_BYTES];
     *found = (struct ocl_found){.platform = platform, .id = id};
     ask_text(id, CL_DEVICE_NAME, name);
     ask_text(id, CL_DEVICE_VERSION, version);
@@ -229,15 +248,11 @@ find_device(cl_platform_id platform, cl_device_id id, struct ocl_found *found)
     find_caps(found, extensions);
     find_pci(id, extensions, found->pci_address);
     free(extensions);
-    ocl_caps_text(&found->caps, caps, sizeof caps);
-    snprintf(found->name, sizeof found->name, "%.48s (%.32s; %.40s)", name, platform_name, caps);
-    snprintf(found->driver, sizeof found->driver, "%.40s|%.40s|%.40s", name, version, driver);
-    ocl_log(HEARTH_LOG_DEBUG,
-            "%s: %s, driver %.40s, %u units of %llu work items, %llu MiB, %llu MiB at once, %llu KiB local",
-            found->name, version, driver, found->caps.n_units, (unsigned long long)found->caps.max_group,
-            (unsigned long long)(found->caps.memory_bytes >> 20),
-            (unsigned long long)(found->caps.max_alloc_bytes >> 20),
-            (unsigned long long)(found->caps.local_bytes >> 10));
+    features_text(id, &found->caps, found->features, sizeof found->features);
+    snprintf(found->name, sizeof found->name, "%.80s (%.40s)", name, platform_name);
+    snprintf(found->driver, sizeof found->driver, "%.*s, driver %.40s", version_length(version), version, driver);
+    snprintf(found->build, sizeof found->build, "%.40s|%.40s|%.40s", name, version, driver);
+    ocl_log(HEARTH_LOG_DEBUG, "%s: %.80s, driver %.40s; %s", found->name, version, driver, found->features);
     return true;
 }
 

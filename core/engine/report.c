@@ -83,6 +83,20 @@ report_lacks(const struct plugin_device *device, uint32_t numerics)
     return array;
 }
 
+/* "GPU, fp16" as a list. */
+static struct json_object *
+report_features(const char *features)
+{
+    struct json_object *array = json_object_new_array();
+    while (*features) {
+        const size_t length = strcspn(features, ",");
+        json_object_array_add(array, json_object_new_string_len(features, (int)length));
+        features += length;
+        features += strspn(features, ", ");
+    }
+    return array;
+}
+
 static struct json_object *
 report_device(const struct plugin_device *device, const struct topology *topology, double bandwidth)
 {
@@ -95,6 +109,8 @@ report_device(const struct plugin_device *device, const struct topology *topolog
     add_string(object, "plugin_version", device->plugin->version ? device->plugin->version : "");
     add_u64(object, "index", device->index);
     add_string(object, "name", info->name);
+    add_string(object, "driver", info->driver);
+    json_object_object_add(object, "features", report_features(info->features));
     add_string(object, "pci_address", info->pci_address);
     if (info->pci_address[0]) {
         json_object_object_add(

@@ -110,6 +110,8 @@ slot_describe(struct plugin_set *set, const struct plugin_slot *slot, struct hea
         device.info.name[sizeof device.info.name - 1] = '\0';
         device.info.pci_address[sizeof device.info.pci_address - 1] = '\0';
         device.info.packed_layout[sizeof device.info.packed_layout - 1] = '\0';
+        device.info.driver[sizeof device.info.driver - 1] = '\0';
+        device.info.features[sizeof device.info.features - 1] = '\0';
         set->devices[set->n_devices++] = device;
     }
     return HEARTH_OK;

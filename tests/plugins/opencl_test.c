@@ -232,7 +232,7 @@ START_TEST(a_device_tells_its_place)
         pretended = NULL;
         plugin->stop();
         ck_assert_str_eq(info.pci_address, addresses[i]);
-        ck_assert_int_eq(strstr(info.name, " sm_90") != NULL, answers[i] == by_nvidia);
+        ck_assert_int_eq(strstr(info.features, " sm_90,") != NULL, answers[i] == by_nvidia);
     }
 }
 END_TEST

@@ -45,7 +45,7 @@ struct ocl_found {
     char pci_address[32];
     char driver[64], features[192]; /* for people */
     char build[128];                /* device, its version, driver: what a compiled program depends on */
-    bool has_std3;    /* compiles OpenCL C 3.0 */
+    bool has_std3;                  /* compiles OpenCL C 3.0 */
 };
 
 int ocl_find_devices(struct ocl_found *found, uint32_t max, uint32_t *ret_n, struct hearth_error *err);

@@ -202,22 +202,19 @@ static void
 features_text(cl_device_id id, const struct ocl_caps *caps, char *text, size_t size)
 {
     const cl_ulong svm = ask_ulong(id, CL_DEVICE_SVM_CAPABILITIES); /* 0 before OpenCL 2.0 */
+    const char *shared = svm & CL_DEVICE_SVM_FINE_GRAIN_SYSTEM     ? ", system SVM"
+                         : svm & CL_DEVICE_SVM_FINE_GRAIN_BUFFER   ? ", fine SVM"
+                         : svm & CL_DEVICE_SVM_COARSE_GRAIN_BUFFER ? ", coarse SVM"
+                                                                   : "";
     char capability[16] = "";
     if (caps->nv_capability > 0) {
         snprintf(capability, sizeof capability, " sm_%u", caps->nv_capability);
     }
-    snprintf(text, size, "%s%s, %u units of %llu items, %llu KiB local memory%s%s%s%s%s%s%s%s",
-             caps->is_cpu   ? "CPU"
-             : caps->is_gpu ? "GPU"
-                            : "accelerator",
-             capability, caps->n_units, (unsigned long long)caps->max_group,
-             (unsigned long long)(caps->local_bytes >> 10), caps->fp64 ? ", fp64" : "", caps->fp16 ? ", fp16" : "",
-             caps->subgroups ? ", subgroups" : "", caps->int_dot ? ", int-dot" : "",
-             caps->unified_memory ? ", unified memory" : "",
-             svm & CL_DEVICE_SVM_FINE_GRAIN_SYSTEM     ? ", system SVM"
-             : svm & CL_DEVICE_SVM_FINE_GRAIN_BUFFER   ? ", fine SVM"
-             : svm & CL_DEVICE_SVM_COARSE_GRAIN_BUFFER ? ", coarse SVM"
-                                                       : "",
+    const char *kind = caps->is_cpu ? "CPU" : caps->is_gpu ? "GPU" : "accelerator";
+    snprintf(text, size, "%s%s, %u units of %llu items, %llu KiB local memory%s%s%s%s%s%s%s%s", kind, capability,
+             caps->n_units, (unsigned long long)caps->max_group, (unsigned long long)(caps->local_bytes >> 10),
+             caps->fp64 ? ", fp64" : "", caps->fp16 ? ", fp16" : "", caps->subgroups ? ", subgroups" : "",
+             caps->int_dot ? ", int-dot" : "", caps->unified_memory ? ", unified memory" : "", shared,
              caps->denormals ? "" : ", no subnormals", caps->exact_divide ? "" : ", inexact-divide");
 }
 

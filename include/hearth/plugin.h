@@ -66,8 +66,8 @@ struct hearth_device_info {
     /* Since 1.1.  Which layout weight_pack writes: backend, version of the layout, what of the machine it depends on
      * ("cpu-2").  A device with the same text here maps what another wrote.  Empty: weights are not packed ahead. */
     char packed_layout[64];
-    /* Since 1.2, for people: what drives the device, with versions ("OpenCL 3.0, driver 3.1"), and what it has, in
-     * words between commas ("GPU, fp16, 64 KiB local memory").  Empty: nothing to say. */
+    /* Since 1.2, for people: what drives the device, with versions, and what it has, in words between commas ("GPU,
+     * fp16, 64 KiB local memory").  Empty: nothing to say. */
     char driver[64];
     char features[192];
 };

@@ -34,11 +34,10 @@ cpu_padded(uint64_t n)
     return (n + CPU_GROUP_COLS - 1) / CPU_GROUP_COLS * CPU_GROUP_COLS;
 }
 
-enum cpu_tier { CPU_TIER_AVX2 = 0, CPU_TIER_AVX512, CPU_TIER_VNNI, CPU_N_TIERS };
+enum cpu_tier { CPU_TIER_AVX2 = 0, CPU_TIER_AVX512, CPU_TIER_VNNI, CPU_TIER_BF16, CPU_N_TIERS };
 
-/* The best tier whose machine code has passed the conformance suite; a higher one must be asked for by name.  AVX2 on a
- * real processor, the others on an emulated one (tools/emulate): VNNI there in the operations with e2m1 weights, its
- * kernels for all else being AVX-512's, instruction by instruction.  The speed of both is not measured. */
+/* The best tier whose machine code has passed the conformance suite; a higher one must be asked for by name.  AVX2,
+ * AVX-512 and VNNI have passed it on real processors, BF16 has not yet (tools/emulate). */
 #define CPU_TIER_PROVEN CPU_TIER_VNNI
 
 struct hearth_device {
@@ -131,9 +130,23 @@ enum cpu_form {
     CPU_FORM_CODES = 8   /* split; e4m3 values without their scales */
 };
 
+/* Columns of bf16 pairs that lie together: of all tokens columns 0 .. 511, then those of 512 .. 1023 and so on, so that
+ * what meets a tile of weights lies close. */
+#define CPU_PAIRS_COLS 512u
+
+static inline uint64_t
+cpu_pairs_at(uint64_t n_padded, uint64_t n_tokens, uint64_t token, uint64_t col)
+{
+    const uint64_t first = col / CPU_PAIRS_COLS * CPU_PAIRS_COLS;
+    const uint64_t width = n_padded - first < CPU_PAIRS_COLS ? n_padded - first : CPU_PAIRS_COLS;
+    return first * n_tokens + token * width + (col - first);
+}
+
 struct cpu_input {
     uint64_t n, n_in, n_padded;         /* n_in rounded up to 128; what is beyond n_in is 0 */
     const float *plain, *split, *codes; /* [n][n_padded] */
+    const uint16_t *pairs;              /* bf16, in the order of k_pairs.c: of tokens whose activations are such */
+    const bool *has_pairs;              /* [n], where the tier multiplies pairs; split holds the others alone */
     const struct cpu_digits *digits;    /* [n][n_padded / 32] */
     const uint8_t *scales;              /* [n][n_padded / 128], with codes */
 };

@@ -73,7 +73,8 @@ read_tier(struct hearth_error *err)
     }
     settings.tier = cpu_tier_find(text);
     if (settings.tier < 0) {
-        return host_error(err, HEARTH_ECONFIG, 0, "cpu: option tier: avx2, avx512 or vnni wanted, \"%s\" found", text);
+        return host_error(err, HEARTH_ECONFIG, 0, "cpu: option tier: avx2, avx512, vnni or bf16 wanted, \"%s\" found",
+                          text);
     }
     if (settings.tier > best) {
         return host_error(err, HEARTH_ECONFIG, 0, "cpu: option tier: %s wanted, this processor has %s", text,

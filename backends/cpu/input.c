@@ -7,6 +7,9 @@ struct prepare {
     const float *x;
     uint64_t n_in, n_padded;
     float *plain, *split, *codes;
+    uint16_t *pairs; /* of all n tokens */
+    bool *has_pairs;
+    uint64_t n;
     struct cpu_digits *digits;
     uint8_t *scales;
     float *values; /* [threads][n_padded] */
@@ -25,6 +28,18 @@ cpu_input_wanted(bool native, bool contract, const struct host_matrix *weight)
     return (struct cpu_wanted){CPU_FORM_PLAIN, false};
 }
 
+/* Pairs where the tier multiplies them and x allows it, else SPLIT. */
+static void
+prepare_split(const struct prepare *work, const float *x, uint64_t n_in, uint64_t t)
+{
+    if (work->pairs != NULL) {
+        work->has_pairs[t] = work->kernels->pairs(x, n_in, work->n_padded, work->pairs, t, work->n);
+    }
+    if (work->pairs == NULL || !work->has_pairs[t]) {
+        work->kernels->split(x, n_in, work->n_padded, work->split + t * work->n_padded);
+    }
+}
+
 static void
 prepare_quantised(const struct prepare *work, uint64_t t, uint32_t thread)
 {
@@ -41,7 +56,7 @@ prepare_quantised(const struct prepare *work, uint64_t t, uint32_t thread)
     }
     if (work->split != NULL) {
         work->kernels->dequantise(values, scales, n);
-        work->kernels->split(values, n, n, work->split + t * n);
+        prepare_split(work, values, n, t);
     }
 }
 
@@ -57,7 +72,7 @@ prepare_tokens(void *context, uint64_t begin, uint64_t end, uint32_t thread)
         if (work->wanted.quantise) {
             prepare_quantised(work, t, thread);
         } else if (work->split != NULL) {
-            work->kernels->split(x, work->n_in, work->n_padded, work->split + t * work->n_padded);
+            prepare_split(work, x, work->n_in, t);
         }
     }
 }
@@ -67,7 +82,7 @@ cpu_input_prepare(struct host_call *call, const float *x, uint64_t n, uint64_t n
                   struct cpu_input *ret_input)
 {
     struct cpu_pool *pool = call->device->pool;
-    struct prepare work = {.kernels = call->device->kernels, .wanted = wanted, .x = x, .n_in = n_in};
+    struct prepare work = {.kernels = call->device->kernels, .wanted = wanted, .x = x, .n_in = n_in, .n = n};
     work.n_padded = cpu_padded(n_in);
     const uint64_t n_values = n * work.n_padded;
     const bool as_it_is = n_in == work.n_padded; /* then x itself is the plain form */
@@ -76,6 +91,10 @@ cpu_input_prepare(struct host_call *call, const float *x, uint64_t n, uint64_t n
     }
     if (wanted.forms & CPU_FORM_SPLIT) {
         work.split = host_scratch_take(call, n_values, sizeof *work.split);
+    }
+    if (wanted.forms & CPU_FORM_SPLIT && work.kernels->pairs != NULL) {
+        work.pairs = host_scratch_take(call, n_values, sizeof *work.pairs);
+        work.has_pairs = host_scratch_take(call, n, sizeof *work.has_pairs);
     }
     if (wanted.forms & CPU_FORM_CODES) {
         work.codes = host_scratch_take(call, n_values, sizeof *work.codes);
@@ -99,6 +118,8 @@ cpu_input_prepare(struct host_call *call, const float *x, uint64_t n, uint64_t n
         .n_padded = work.n_padded,
         .plain = as_it_is ? x : work.plain,
         .split = work.split,
+        .pairs = work.pairs,
+        .has_pairs = work.has_pairs,
         .codes = work.codes,
         .digits = work.digits,
         .scales = work.scales,

@@ -5,12 +5,13 @@
  * nothing of that.
  *
  * One token: four rows at once, so that four streams come from memory and four chains of sums hide the latency of an
- * addition. More tokens: rows are decoded to f32 a tile at a time and meet three tokens at once: twelve sums in
- * registers for seven loads. */
+ * addition.  More tokens: rows are decoded to f32 a tile at a time, and four of them meet six tokens at once (three
+ * with half as many registers): 24 sums in registers for ten loads.
+ */
 #include "backends/cpu/kernels_tiered.h"
 
 #define ROWS 4u
-#define TOKENS 3u
+#define TOKENS (W == 16 ? 6u : 3u)
 
 /* 4 W elements of a row, as f32, in the order of the weight's input form */
 LANE void
@@ -107,12 +108,15 @@ one_token(const struct cpu_product *product, const uint32_t dtype, uint64_t row,
     }
 }
 
-/* Columns that a decoded tile of rows spans: with TOKENS rows of x it stays in the first cache. */
-#define TILE_COLS 512u
+/* More tokens.  A tile of rows is decoded for a batch of tokens, and stays in the first cache while they pass: four
+ * rows of it meet several tokens at a time.  A batch's x stays in the second cache while all rows pass. */
+#define TILE_ROWS 16u
+#define TILE_COLS 256u
+#define BATCH 48u
 
 struct tile {
-    _Alignas(64) float values[ROWS * TILE_COLS]; /* [ROWS][TILE_COLS] */
-    float scales[ROWS][TILE_COLS / HOST_ACT_BLOCK];
+    _Alignas(64) float values[TILE_ROWS][TILE_COLS];
+    float scales[TILE_COLS / HOST_ACT_BLOCK][TILE_ROWS];
 };
 
 LANE void
@@ -120,7 +124,7 @@ decode_tile(const struct host_matrix *weight, const uint32_t dtype, uint64_t row
             uint64_t n, struct tile *tile)
 {
     const uint64_t n_padded = cpu_padded(weight->cols);
-    for (uint64_t r = 0; r < ROWS; r++) {
+    for (uint64_t r = 0; r < TILE_ROWS; r++) {
         const uint64_t at = row + (r < n_rows ? r : n_rows - 1);
         const unsigned char *data = weight->data + at * row_bytes(dtype, n_padded);
         for (uint64_t k = 0; k < n; k += 4 * W) {
@@ -128,84 +132,143 @@ decode_tile(const struct host_matrix *weight, const uint32_t dtype, uint64_t row
             load_step(dtype, data, begin + k, values);
             UNROLL
             for (unsigned i = 0; i < 4; i++) {
-                vf_store(tile->values + r * TILE_COLS + k + i * W, values[i]);
+                vf_store(tile->values[r] + k + i * W, values[i]);
             }
         }
         for (uint64_t b = 0; b < n / HOST_ACT_BLOCK; b++) {
-            tile->scales[r][b] = dtype == HEARTH_E4M3 ? row_scales(weight, at)[begin / HOST_ACT_BLOCK + b] : 1.0f;
+            tile->scales[b][r] = dtype == HEARTH_E4M3 ? row_scales(weight, at)[begin / HOST_ACT_BLOCK + b] : 1.0f;
         }
     }
 }
 
-/* n_tokens <= TOKENS; totals: [TOKENS][ROWS] words */
+/* Four rows of a tile and several tokens of x.  The pointers are those of the first row. */
+struct meeting {
+    const float *w;      /* [ROWS][TILE_COLS] */
+    const float *scales; /* [blocks][TILE_ROWS] */
+    const float *const *x;
+    float *totals; /* [tokens][TILE_ROWS] words */
+    uint64_t n;
+};
+
 LANE void
-tile_tokens(const struct tile *tile, const bool scaled, const float *const x[TOKENS], uint64_t n, float *totals)
+meet(const struct meeting *m, const bool scaled, const unsigned n_tokens)
 {
     vf sums[TOKENS][ROWS];
-    for (uint64_t k = 0; k < n; k += HOST_ACT_BLOCK) {
+    for (uint64_t k = 0; k < m->n; k += HOST_ACT_BLOCK) {
         UNROLL
-        for (unsigned t = 0; t < TOKENS; t++) {
+        for (unsigned t = 0; t < n_tokens; t++) {
             UNROLL
             for (unsigned r = 0; r < ROWS; r++) {
-                sums[t][r] = scaled ? vf_zero() : vf_load(totals + (t * ROWS + r) * W);
+                sums[t][r] = scaled ? vf_zero() : vf_load(m->totals + (t * TILE_ROWS + r) * W);
             }
         }
+        ONE_BY_ONE
         for (unsigned i = 0; i < HOST_ACT_BLOCK; i += W) {
-            vf part[TOKENS];
-            UNROLL
-            for (unsigned t = 0; t < TOKENS; t++) {
-                part[t] = vf_load(x[t] + k + i);
-            }
+            vf w[ROWS];
             UNROLL
             for (unsigned r = 0; r < ROWS; r++) {
-                const vf w = vf_load(tile->values + r * TILE_COLS + k + i);
+                w[r] = vf_load(m->w + r * TILE_COLS + k + i);
+            }
+            UNROLL
+            for (unsigned t = 0; t < n_tokens; t++) {
+                const vf part = vf_load(m->x[t] + k + i);
                 UNROLL
-                for (unsigned t = 0; t < TOKENS; t++) {
-                    sums[t][r] = vf_fma(w, part[t], sums[t][r]);
+                for (unsigned r = 0; r < ROWS; r++) {
+                    sums[t][r] = vf_fma(w[r], part, sums[t][r]);
+                    KEEP(sums[t][r]);
                 }
             }
         }
         UNROLL
-        for (unsigned t = 0; t < TOKENS; t++) {
+        for (unsigned r = 0; r < ROWS; r++) {
+            const vf scale = vf_set1(m->scales[k / HOST_ACT_BLOCK * TILE_ROWS + r]);
             UNROLL
-            for (unsigned r = 0; r < ROWS; r++) {
-                float *total = totals + (t * ROWS + r) * W;
-                const vf scale = vf_set1(tile->scales[r][k / HOST_ACT_BLOCK]);
+            for (unsigned t = 0; t < n_tokens; t++) {
+                float *total = m->totals + (t * TILE_ROWS + r) * W;
                 vf_store(total, scaled ? vf_fma(sums[t][r], scale, vf_load(total)) : sums[t][r]);
             }
         }
     }
 }
 
-/* Tokens whose running sums are kept while a tile passes. */
-#define BATCH 24u
+/* Functions of their own: what is inlined thrice has no registers left. */
+static NOT_INLINED void
+meet_scaled(const struct meeting *m)
+{
+    meet(m, true, TOKENS);
+}
+
+static NOT_INLINED void
+meet_plain(const struct meeting *m)
+{
+    meet(m, false, TOKENS);
+}
+
+static NOT_INLINED void
+meet_two(const struct meeting *m, bool scaled)
+{
+    if (scaled) {
+        meet(m, true, 2);
+    } else {
+        meet(m, false, 2);
+    }
+}
+
+/* All rows of a tile with n_tokens tokens of x: TOKENS at a time, what is left by twos. */
+LANE void
+meet_tile(const struct tile *tile, uint64_t n_rows, const bool scaled, const float *const *x, uint64_t n_tokens,
+          uint64_t n, float *totals)
+{
+    uint64_t t = 0;
+    while (t < n_tokens) {
+        const bool is_full = t + TOKENS <= n_tokens;
+        for (uint64_t r = 0; r < n_rows; r += ROWS) {
+            const struct meeting m = {tile->values[r], &tile->scales[0][r], x + t, totals + (t * TILE_ROWS + r) * W, n};
+            if (!is_full) {
+                meet_two(&m, scaled);
+            } else if (scaled) {
+                meet_scaled(&m);
+            } else {
+                meet_plain(&m);
+            }
+        }
+        t += is_full ? TOKENS : 2;
+    }
+}
+
+/* totals: [BATCH][TILE_ROWS] words */
+LANE void
+tile_tokens(const struct cpu_product *product, const uint32_t dtype, uint64_t row, uint64_t n_rows, uint64_t first,
+            uint64_t n_tokens, float *totals)
+{
+    const uint64_t n = cpu_padded(product->weight->cols);
+    const float *input = dtype == HEARTH_E4M3 ? product->input->split : product->input->plain;
+    struct tile tile;
+    for (uint64_t begin = 0; begin < n; begin += TILE_COLS) {
+        const uint64_t length = n - begin < TILE_COLS ? n - begin : TILE_COLS;
+        const float *x[BATCH + 1];
+        for (uint64_t t = 0; t <= n_tokens; t++) { /* one more than there are: an odd one has a partner */
+            const uint64_t token = first + (t < n_tokens ? t : n_tokens - 1);
+            x[t] = input + cpu_token_of(product, token) * n + begin;
+        }
+        decode_tile(product->weight, dtype, row, n_rows, begin, length, &tile);
+        meet_tile(&tile, n_rows, dtype == HEARTH_E4M3, x, n_tokens, length, totals);
+    }
+}
 
 LANE void
 many_tokens(const struct cpu_product *product, const uint32_t dtype, uint64_t row, uint64_t n_rows, uint64_t first,
             uint64_t n_tokens)
 {
-    const struct host_matrix *weight = product->weight;
-    const uint64_t n = cpu_padded(weight->cols);
-    const float *input = dtype == HEARTH_E4M3 ? product->input->split : product->input->plain;
-    _Alignas(64) float totals[BATCH * ROWS * W];
-    struct tile tile;
-    memset(totals, 0, sizeof totals);
-    for (uint64_t begin = 0; begin < n; begin += TILE_COLS) {
-        const uint64_t length = n - begin < TILE_COLS ? n - begin : TILE_COLS;
-        decode_tile(weight, dtype, row, n_rows, begin, length, &tile);
-        for (uint64_t t = 0; t < n_tokens; t += TOKENS) {
-            const float *x[TOKENS];
-            for (unsigned i = 0; i < TOKENS; i++) {
-                const uint64_t token = first + (t + i < n_tokens ? t + i : n_tokens - 1);
-                x[i] = input + cpu_token_of(product, token) * n + begin;
-            }
-            tile_tokens(&tile, dtype == HEARTH_E4M3, x, length, totals + t * ROWS * W);
-        }
-    }
+    _Alignas(64) float totals[(BATCH + 1) * TILE_ROWS * W];
+    memset(totals, 0, (size_t)(n_tokens + 1) * TILE_ROWS * W * sizeof *totals);
+    tile_tokens(product, dtype, row, n_rows, first, n_tokens, totals);
     for (uint64_t t = 0; t < n_tokens; t++) {
-        for (uint64_t r = 0; r < n_rows; r++) {
-            const float sum = vf_sum(vf_load(totals + (t * ROWS + r) * W));
-            put(product, first + t, row + r, dtype == HEARTH_E4M3 ? sum * E4M3_BACK : sum);
+        float *y = product->y + cpu_slot_of(product, first + t) * product->y_stride + row;
+        for (uint64_t r = 0; r < n_rows; r += W) {
+            const vf sums = vf_sum_words(totals + (t * TILE_ROWS + r) * W);
+            const vf values = dtype == HEARTH_E4M3 ? vf_mul(sums, vf_set1(E4M3_BACK)) : sums;
+            vf_store_tail(y + r, vf_round(values, product->round), n_rows - r);
         }
     }
 }
@@ -213,15 +276,17 @@ many_tokens(const struct cpu_product *product, const uint32_t dtype, uint64_t ro
 LANE void
 rows_of(const struct cpu_product *product, const uint32_t dtype, uint64_t begin, uint64_t end)
 {
-    for (uint64_t row = begin; row < end; row += ROWS) {
-        const uint64_t n_rows = end - row < ROWS ? end - row : ROWS;
-        if (product->n_tokens == 1) {
-            one_token(product, dtype, row, n_rows);
-            continue;
+    if (product->n_tokens == 1) {
+        for (uint64_t row = begin; row < end; row += ROWS) {
+            one_token(product, dtype, row, end - row < ROWS ? end - row : ROWS);
         }
-        for (uint64_t first = 0; first < product->n_tokens; first += BATCH) {
-            const uint64_t left = product->n_tokens - first;
-            many_tokens(product, dtype, row, n_rows, first, left < BATCH ? left : BATCH);
+        return;
+    }
+    for (uint64_t first = 0; first < product->n_tokens; first += BATCH) {
+        const uint64_t left = product->n_tokens - first;
+        for (uint64_t row = begin; row < end; row += TILE_ROWS) {
+            many_tokens(product, dtype, row, end - row < TILE_ROWS ? end - row : TILE_ROWS, first,
+                        left < BATCH ? left : BATCH);
         }
     }
 }

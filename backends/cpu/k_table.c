@@ -11,7 +11,12 @@ const struct cpu_kernels TIERED(cpu_kernels) = {
     .quantise = TIERED(k_quantise),
     .dequantise = TIERED(k_dequantise),
     .digits = TIERED(k_digits),
+#ifdef __AVX512BF16__
+    .pairs = TIERED(k_pairs),
+    .rows = TIERED(k_rows_pairs),
+#else
     .rows = TIERED(k_rows),
+#endif
     .panels = TIERED(k_panels),
     .panels_exact = TIERED(k_panels_exact),
     .rows_exact = TIERED(k_rows_exact),

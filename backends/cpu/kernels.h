@@ -43,6 +43,8 @@ struct cpu_kernels {
     /* input: one token.  out forms may be NULL; n: elements of x; all forms are n_padded long. */
     void (*plain)(const float *x, uint64_t n, uint64_t n_padded, float *out);
     void (*split)(const float *x, uint64_t n, uint64_t n_padded, float *out);
+    /* Where the tier multiplies pairs of bf16, else NULL.  One of n_tokens tokens; false: x is not exact in bf16. */
+    bool (*pairs)(const float *x, uint64_t n, uint64_t n_padded, uint16_t *pairs, uint64_t token, uint64_t n_tokens);
     /* values: e4m3 values of x / scale, [n_padded]; scales: [n_padded / 128] */
     void (*quantise)(const float *x, uint64_t n, uint64_t n_padded, float *values, uint8_t *scales);
     /* values *= their scales */
@@ -99,6 +101,6 @@ struct cpu_kernels {
     const char *dot_name; /* the instruction behind roof_dots */
 };
 
-extern const struct cpu_kernels cpu_kernels_avx2, cpu_kernels_avx512, cpu_kernels_vnni;
+extern const struct cpu_kernels cpu_kernels_avx2, cpu_kernels_avx512, cpu_kernels_vnni, cpu_kernels_bf16;
 
 #endif

@@ -9,10 +9,12 @@
 
 void TIERED(k_plain)(const float *x, uint64_t n, uint64_t n_padded, float *out);
 void TIERED(k_split)(const float *x, uint64_t n, uint64_t n_padded, float *out);
+bool TIERED(k_pairs)(const float *x, uint64_t n, uint64_t n_padded, uint16_t *pairs, uint64_t token, uint64_t n_tokens);
 void TIERED(k_quantise)(const float *x, uint64_t n, uint64_t n_padded, float *values, uint8_t *scales);
 void TIERED(k_dequantise)(float *values, const uint8_t *scales, uint64_t n_padded);
 void TIERED(k_digits)(const float *values, const uint8_t *scales, uint64_t n_padded, struct cpu_digits *out);
 void TIERED(k_rows)(const struct cpu_product *product, uint64_t begin, uint64_t end);
+void TIERED(k_rows_pairs)(const struct cpu_product *product, uint64_t begin, uint64_t end);
 void TIERED(k_panels)(const struct cpu_product *product, uint64_t begin, uint64_t end);
 void TIERED(k_panels_exact)(const struct cpu_product *product, uint64_t begin, uint64_t end);
 void TIERED(k_rows_exact)(const struct cpu_product *product, uint64_t begin, uint64_t end);

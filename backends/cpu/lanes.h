@@ -15,6 +15,7 @@
 #define TIERED(name) CPU_PASTE(name, CPU_TIER)
 
 #define LANE static inline __attribute__((always_inline, unused))
+#define NOT_INLINED __attribute__((noinline))
 
 /* Of struct cpu_digits: what the tier's dot product of bytes can sum over a block without overflow. */
 #ifdef __AVX512VNNI__

@@ -82,6 +82,25 @@ vf_sum(vf x)
     return _mm_cvtss_f32(_mm_add_ss(half, _mm_movehdup_ps(half)));
 }
 
+/* Lane i: vf_sum of word i of 8, the same bits. */
+LANE vf
+vf_sum_words(const float *words)
+{
+    vf x[W];
+    UNROLL
+    for (unsigned i = 0; i < 4; i++) {
+        const vf a = vf_load(words + 2 * i * W), b = vf_load(words + (2 * i + 1) * W);
+        x[i] = vf_add(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+    }
+    UNROLL
+    for (unsigned i = 0; i < 2; i++) {
+        const __m256d a = _mm256_castps_pd(x[2 * i]), b = _mm256_castps_pd(x[2 * i + 1]);
+        x[i] = vf_add(_mm256_castpd_ps(_mm256_unpacklo_pd(a, b)), _mm256_castpd_ps(_mm256_unpackhi_pd(a, b)));
+    }
+    const vf sums = vf_add(_mm256_shuffle_ps(x[0], x[1], 0x88), _mm256_shuffle_ps(x[0], x[1], 0xDD));
+    return _mm256_permutevar8x32_ps(sums, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+
 LANE float
 vf_greatest(vf x)
 {

@@ -68,7 +68,40 @@ LANE __mmask16 vi_first(unsigned n) { return (__mmask16)((1u << n) - 1u); }
 LANE vf vf_load_some(const float *x, unsigned n) { return _mm512_maskz_loadu_ps(vi_first(n), x); }
 LANE void vf_store_some(float *x, vf v, unsigned n) { _mm512_mask_storeu_ps(x, vi_first(n), v); }
 
-LANE float vf_sum(vf x) { return _mm512_reduce_add_ps(x); }
+/* halves, quarters, pairs, the last two: what the compiler's own reduction does is the compiler's choice */
+LANE float
+vf_sum(vf x)
+{
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
+    __m128 part = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+    part = _mm_add_ps(part, _mm_movehl_ps(part, part));
+    return _mm_cvtss_f32(_mm_add_ss(part, _mm_movehdup_ps(part)));
+}
+
+/* Lane i: vf_sum of word i of 16, the same bits. */
+LANE vf
+vf_sum_words(const float *words)
+{
+    vf x[W];
+    UNROLL
+    for (unsigned i = 0; i < 8; i++) {
+        const vf a = vf_load(words + 2 * i * W), b = vf_load(words + (2 * i + 1) * W);
+        x[i] = vf_add(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE));
+    }
+    UNROLL
+    for (unsigned i = 0; i < 4; i++) {
+        const vf a = x[2 * i], b = x[2 * i + 1];
+        x[i] = vf_add(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD));
+    }
+    UNROLL
+    for (unsigned i = 0; i < 2; i++) {
+        const __m512d a = _mm512_castps_pd(x[2 * i]), b = _mm512_castps_pd(x[2 * i + 1]);
+        x[i] = vf_add(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
+    }
+    const vf sums = vf_add(_mm512_shuffle_ps(x[0], x[1], 0x88), _mm512_shuffle_ps(x[0], x[1], 0xDD));
+    return _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), sums);
+}
+
 LANE float vf_greatest(vf x) { return _mm512_reduce_max_ps(x); }
 LANE int vi_greatest(vi x) { return _mm512_reduce_max_epi32(x); }
 LANE int vi_all_bits(vi x) { return _mm512_reduce_or_epi32(x); } /* or of all lanes */

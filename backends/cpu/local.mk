@@ -5,6 +5,7 @@ noinst_LTLIBRARIES += \
 	backends/cpu/libcpu-avx2.la \
 	backends/cpu/libcpu-avx512.la \
 	backends/cpu/libcpu-vnni.la \
+	backends/cpu/libcpu-bf16.la \
 	backends/cpu/libcpu.la
 endif
 CPU_KERNELS = \
@@ -12,6 +13,7 @@ CPU_KERNELS = \
 	backends/cpu/k_index.c \
 	backends/cpu/k_input.c \
 	backends/cpu/k_layer.c \
+	backends/cpu/k_pairs.c \
 	backends/cpu/k_panels.c \
 	backends/cpu/k_roof.c \
 	backends/cpu/k_rows.c \
@@ -35,6 +37,10 @@ backends_cpu_libcpu_avx512_la_CFLAGS = $(AM_CFLAGS) $(CPU_AVX512)
 backends_cpu_libcpu_vnni_la_SOURCES = $(CPU_KERNELS)
 backends_cpu_libcpu_vnni_la_CPPFLAGS = $(AM_CPPFLAGS) -DCPU_TIER=vnni
 backends_cpu_libcpu_vnni_la_CFLAGS = $(AM_CFLAGS) $(CPU_AVX512) -mavx512vnni
+
+backends_cpu_libcpu_bf16_la_SOURCES = $(CPU_KERNELS)
+backends_cpu_libcpu_bf16_la_CPPFLAGS = $(AM_CPPFLAGS) -DCPU_TIER=bf16
+backends_cpu_libcpu_bf16_la_CFLAGS = $(AM_CFLAGS) $(CPU_AVX512) -mavx512vnni -mavx512bf16 -mavx512vbmi
 
 backends_cpu_libcpu_la_SOURCES = \
 	backends/cpu/attention.c \
@@ -69,4 +75,5 @@ backends_cpu_libcpu_la_LIBADD = \
 	$(HWLOC_LIBS) \
 	backends/cpu/libcpu-avx2.la \
 	backends/cpu/libcpu-avx512.la \
-	backends/cpu/libcpu-vnni.la
+	backends/cpu/libcpu-vnni.la \
+	backends/cpu/libcpu-bf16.la

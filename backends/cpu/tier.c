@@ -13,6 +13,7 @@ static const struct {
     [CPU_TIER_AVX2] = {"avx2", &cpu_kernels_avx2},
     [CPU_TIER_AVX512] = {"avx512", &cpu_kernels_avx512},
     [CPU_TIER_VNNI] = {"vnni", &cpu_kernels_vnni},
+    [CPU_TIER_BF16] = {"bf16", &cpu_kernels_bf16},
 };
 
 /* Not every compiler's probe knows this one.  It needs the registers of AVX, which the probe for AVX2 has asked for. */
@@ -34,7 +35,12 @@ cpu_tier_best(void)
         !__builtin_cpu_supports("avx512dq") || !__builtin_cpu_supports("avx512vl")) {
         return CPU_TIER_AVX2;
     }
-    return __builtin_cpu_supports("avx512vnni") ? CPU_TIER_VNNI : CPU_TIER_AVX512;
+    if (!__builtin_cpu_supports("avx512vnni")) {
+        return CPU_TIER_AVX512;
+    }
+    /* VBMI goes with it: Cooper Lake alone has BF16 without, and takes VNNI */
+    const bool has_pairs = __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi");
+    return has_pairs ? CPU_TIER_BF16 : CPU_TIER_VNNI;
 }
 
 const char *

@@ -15,6 +15,9 @@
 #define TOKENS (4u / PARTS)              /* that meet a panel at once */
 #define BATCH 32u                        /* tokens whose running sums are kept while a panel passes */
 #define CHUNK_BLOCKS (HEARTH_EXPERT_CHUNK / BLOCK)
+/* How far ahead of a lone token its weights are asked for: into the second cache, and from there into the first. */
+#define FAR_BYTES (8u * CPU_GROUP_BYTES)
+#define NEAR_BYTES (2u * CPU_GROUP_BYTES)
 
 /* Bytes of a panel, and the scales and codes of its block. */
 LANE uint64_t
@@ -172,6 +175,15 @@ join_digits(const vi *exact, const unsigned n_digits, const struct cpu_digits *x
     return sum;
 }
 
+/* A processor's own prefetch sees too little of the road while so much is computed for each line.  Beyond the weight's
+ * end nothing that matters is asked for. */
+LANE void
+fetch_ahead(const uint8_t *line)
+{
+    _mm_prefetch((const char *)line + FAR_BYTES, _MM_HINT_T1);
+    _mm_prefetch((const char *)line + NEAR_BYTES, _MM_HINT_T0);
+}
+
 /* One token: weights are looked up as they come.  The loop stays one: laid out in full, gcc adds the products as a
  * tree, whose leaves no machine has registers for. */
 LANE void
@@ -184,6 +196,7 @@ dot_raw(const uint8_t *codes, const struct cpu_digits *x, const unsigned n_digit
     }
     ONE_BY_ONE
     for (unsigned j = 0; j < BLOCK / 8; j++) {
+        fetch_ahead(codes + 4 * CPU_PANEL_ROWS * j);
         UNROLL
         for (unsigned part = 0; part < PARTS; part++) {
             const vi raw = vi_load(codes + 4 * CPU_PANEL_ROWS * j + part * 4 * W);
@@ -218,6 +231,7 @@ sum_panel(const unsigned char *panel, uint64_t n_blocks, const struct cpu_digits
         vi dots[PARTS];
         if (block % 4 == 0) { /* the activations of a group share a scale, too */
             is_free = group_is_free(scales) && digits_are_free(&x[block]);
+            fetch_ahead(scales);
         }
         if (x[block].n <= 2) {
             dot_raw(block_codes(panel, block), &x[block], 2, dots);

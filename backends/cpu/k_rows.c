@@ -49,14 +49,19 @@ put(const struct cpu_product *product, uint64_t i, uint64_t row, float value)
     product->y[cpu_slot_of(product, i) * product->y_stride + row] = product->round ? hearth_round_bf16(value) : value;
 }
 
-/* Asks for n bytes of the rows that come next: a row is about a page, and a processor's own prefetch begins anew at
- * each. Beyond the weight's end it asks for nothing that matters. */
+#define NEAR_BYTES 512u
+#define LEAST_STRIDE 4096u /* shorter rows: more than the next ROWS are on their way */
+
+/* Asks for n bytes of a row: of the rows that come next into the second cache, for a row is about a page, and a
+ * processor's own prefetch begins anew at each; of this one into the first.  Beyond the weight's end it asks for
+ * nothing that matters. */
 LANE void
-fetch_ahead(const unsigned char *at, unsigned n)
+fetch_ahead(const unsigned char *at, uint64_t to_next, unsigned n)
 {
     UNROLL
     for (unsigned i = 0; i < n; i += 64) {
-        _mm_prefetch((const char *)at + i, _MM_HINT_T0);
+        _mm_prefetch((const char *)at + to_next + i, _MM_HINT_T1);
+        _mm_prefetch((const char *)at + NEAR_BYTES + i, _MM_HINT_T0);
     }
 }
 
@@ -67,6 +72,7 @@ one_token(const struct cpu_product *product, const uint32_t dtype, uint64_t row,
     const struct host_matrix *weight = product->weight;
     const uint64_t n = cpu_padded(weight->cols);
     const uint64_t stride = row_bytes(dtype, n);
+    const uint64_t to_next = (stride < LEAST_STRIDE ? LEAST_STRIDE / stride : 1) * ROWS * stride;
     const float *x =
         (dtype == HEARTH_E4M3 ? product->input->split : product->input->plain) + cpu_token_of(product, 0) * n;
     const unsigned char *rows[ROWS];
@@ -83,7 +89,7 @@ one_token(const struct cpu_product *product, const uint32_t dtype, uint64_t row,
         vf sums[ROWS];
         UNROLL
         for (unsigned r = 0; r < ROWS; r++) {
-            fetch_ahead(rows[r] + ROWS * stride + row_bytes(dtype, k), (unsigned)row_bytes(dtype, HOST_ACT_BLOCK));
+            fetch_ahead(rows[r] + row_bytes(dtype, k), to_next, (unsigned)row_bytes(dtype, HOST_ACT_BLOCK));
             sums[r] = dtype == HEARTH_E4M3 ? vf_zero() : totals[r];
         }
         for (unsigned step = 0; step < HOST_ACT_BLOCK; step += 4 * W) {

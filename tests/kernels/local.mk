@@ -65,14 +65,14 @@ EXTRA_DIST += tests/kernels/opencl-races
 if BUILD_REF
 if BUILD_OPENCL
 if !STATIC_PLUGINS
-check_LTLIBRARIES += tests/kernels/whole_writes.la
+check_LTLIBRARIES += tests/kernels/grind_shim.la
 TESTS += tests/kernels/opencl-races
 endif
 endif
 endif
-tests_kernels_whole_writes_la_SOURCES = tests/kernels/whole_writes.c
-tests_kernels_whole_writes_la_CFLAGS = $(AM_CFLAGS) $(OPENCL_CFLAGS)
-tests_kernels_whole_writes_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
+tests_kernels_grind_shim_la_SOURCES = tests/kernels/grind_shim.c
+tests_kernels_grind_shim_la_CFLAGS = $(AM_CFLAGS) $(OPENCL_CFLAGS)
+tests_kernels_grind_shim_la_LDFLAGS = -module -avoid-version -shared -rpath /nowhere
 
 # Where the x86-64 backend's threads stand, on described machines.
 if BUILD_CPU

@@ -123,7 +123,8 @@ report_device(const struct plugin_device *device, const struct topology *topolog
     json_object_object_add(object, "asynchronous",
                            json_object_new_boolean(info->flags & HEARTH_DEVICE_ASYNC));
     add_u64(object, "memory_bytes", info->memory_bytes);
-    add_u64(object, "max_buffer_bytes", info->max_buffer_bytes);
+    json_object_object_add(object, "max_buffer_bytes",
+                           info->max_buffer_bytes ? json_object_new_uint64(info->max_buffer_bytes) : NULL);
     json_object_object_add(object, "read_bytes_per_second", json_object_new_double(read));
     json_object_object_add(object, "lacks_native", report_lacks(device, HEARTH_NATIVE));
     json_object_object_add(object, "lacks_exact", report_lacks(device, HEARTH_EXACT));

@@ -28,5 +28,8 @@ const struct hearth_plugin hearth_plugin_cpu = {
     .submit = cpu_submit,
     .event_wait = host_event_wait,
     .event_free = host_event_free,
+    .packed_bytes = cpu_packed_bytes,
+    .weight_pack = cpu_weight_pack,
+    .weight_map = cpu_weight_map,
     .measure = cpu_measure,
 };

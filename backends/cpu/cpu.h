@@ -23,6 +23,9 @@ struct cpu_pool;
 #define CPU_GROUP_COLS 128u
 #define CPU_GROUP_BYTES 1088u
 
+/* The name of all that is packed, here and below: files of packed weights bear it.  Another number with any change. */
+#define CPU_LAYOUT "cpu-1"
+
 /* host_matrix.packing.  ROWS: data is rows of cols rounded up to 128 elements, the rest 0, aligned to 64; the scales of
  * an e4m3 weight are f32, [ceil(rows / 128)][ceil(cols / 128)].  REDUCED: the same, of a weight that was made e4m3
  * here; its input is not quantised. */
@@ -50,7 +53,7 @@ struct hearth_device {
 
 /* device.c: lines for the log.  A matter is said once as long as the plugin runs. */
 
-enum cpu_matter { CPU_MATTER_PIN = 0, CPU_MATTER_HUGE_PAGES, CPU_MATTER_BIND, CPU_N_MATTERS };
+enum cpu_matter { CPU_MATTER_PIN = 0, CPU_MATTER_HUGE_PAGES, CPU_MATTER_BIND, CPU_MATTER_MAP, CPU_N_MATTERS };
 
 void cpu_say_once(enum cpu_matter matter, const char *text);
 
@@ -236,6 +239,12 @@ int cpu_head_reduce(struct hearth_device *device, struct host_matrix *matrix, vo
 int cpu_weight_create(struct hearth_device *device, enum hearth_weight_role role, const struct hearth_matrix *matrices,
                       size_t n_matrices, struct hearth_weight **ret_weight, struct hearth_error *err);
 void cpu_weight_free(struct hearth_device *device, struct hearth_weight *weight);
+int cpu_packed_bytes(struct hearth_device *device, enum hearth_weight_role role, const struct hearth_matrix *matrices,
+                     size_t n_matrices, uint64_t *ret_bytes, struct hearth_error *err);
+int cpu_weight_pack(struct hearth_device *device, enum hearth_weight_role role, const struct hearth_matrix *matrices,
+                    size_t n_matrices, void *dst, struct hearth_error *err);
+int cpu_weight_map(struct hearth_device *device, enum hearth_weight_role role, const struct hearth_matrix *matrices,
+                   size_t n_matrices, const void *packed, struct hearth_weight **ret_weight, struct hearth_error *err);
 
 #define HEARTH_OP(NAME, name) void cpu_##name(struct host_call *call, const struct hearth_op_##name *op);
 #include <hearth/ops.def>

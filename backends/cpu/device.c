@@ -161,6 +161,8 @@ cpu_describe(uint32_t index, struct hearth_device_info *info, struct hearth_erro
     const uint32_t n_nodes = cpu_places_split(settings.places)->n_nodes;
     snprintf(filled.name, sizeof filled.name, "x86-64 %s, %u thread%s on %u node%s", cpu_tier_name(settings.tier),
              n_threads, n_threads == 1 ? "" : "s", n_nodes, n_nodes == 1 ? "" : "s");
+    snprintf(filled.packed_layout, sizeof filled.packed_layout, CPU_LAYOUT "%s",
+             settings.reduces_head ? " head=e4m3" : "");
     host_info_fill(&filled, info);
     return 0;
 }

@@ -93,6 +93,11 @@ struct cpu_kernels {
     /* out[c] = sum_s softmax_s(scores[s][c]) * values[s][c]; rows: [n_slots] */
     void (*pool)(const float *const *scores, const float *const *values, uint64_t n_slots, uint64_t n, float *out);
 
+    /* A whole panel of an e2m1 weight: 16 rows of n_groups * 128 columns. */
+    void (*pack_panel)(const unsigned char *data, const unsigned char *scales, uint64_t n_groups, unsigned char *out);
+    /* Copies n codes; whether one is NaN. */
+    bool (*pack_e4m3)(const unsigned char *from, uint64_t n, unsigned char *out);
+
     /* For measure: dot products of bytes, and f32 multiply-adds, in registers; they return the operations done.  from
      * is aligned to 64, n a multiple of 256. */
     uint64_t (*roof_dots)(uint64_t n_rounds);

@@ -36,6 +36,9 @@ void TIERED(k_expand)(bool native, float *x, const float *result, const float *p
                       uint32_t n_streams, uint64_t dim);
 void TIERED(k_moe_sum)(bool native, const float *const *parts, uint32_t n_parts, const float *shared, uint64_t n,
                        float *y);
+void TIERED(k_pack_panel)(const unsigned char *data, const unsigned char *scales, uint64_t n_groups,
+                          unsigned char *out);
+bool TIERED(k_pack_e4m3)(const unsigned char *from, uint64_t n, unsigned char *out);
 uint64_t TIERED(k_roof_dots)(uint64_t n_rounds);
 uint64_t TIERED(k_roof_fmas)(uint64_t n_rounds);
 void TIERED(k_roof_read)(const unsigned char *from, uint64_t n);

@@ -13,6 +13,7 @@ CPU_KERNELS = \
 	backends/cpu/k_index.c \
 	backends/cpu/k_input.c \
 	backends/cpu/k_layer.c \
+	backends/cpu/k_pack.c \
 	backends/cpu/k_pairs.c \
 	backends/cpu/k_panels.c \
 	backends/cpu/k_roof.c \

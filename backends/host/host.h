@@ -26,8 +26,7 @@ struct hearth_buffer {
 struct hearth_weight {
     uint32_t n_matrices;
     struct host_matrix matrices[HOST_MAX_MATRICES];
-    void *owned; /* the backend's memory for them, or NULL */
-    uint64_t owned_bytes;
+    void *owned; /* the backend's memory for them, or NULL; free() */
 };
 
 struct host_scratch_block;

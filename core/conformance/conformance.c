@@ -71,6 +71,29 @@ time_trial(struct rig *device, struct check_trial *trial, struct conformance_tri
     }
 }
 
+/* Weights that were packed and mapped must do what created ones do, bit for bit. */
+static bool
+run_packed(struct rig *device, struct check_trial *trial, unsigned char *const *created, char *why, size_t why_size)
+{
+    unsigned char *mapped[CHECK_MAX_TENSORS];
+    double seconds;
+    device->packs = true;
+    const bool done = rig_run(device, trial, UINT32_MAX, mapped, &seconds);
+    device->packs = false;
+    if (!done) {
+        snprintf(why, why_size, "%s", device->why);
+        return false;
+    }
+    for (size_t i = 0; i < trial->n_tensors; i++) {
+        const struct check_tensor *tensor = &trial->tensors[i];
+        if (tensor->role != CHECK_IN && memcmp(mapped[i], created[i], tensor->size_bytes) != 0) {
+            snprintf(why, why_size, "%s: other bits with weights that were packed and mapped", tensor->name);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* The verdict on one trial, in outcome. */
 static void
 run_trial(struct suite *suite, struct check_trial *trial, struct conformance_trial *outcome)
@@ -95,7 +118,9 @@ run_trial(struct suite *suite, struct check_trial *trial, struct conformance_tri
     }
     const struct judge_outputs outputs = {
         .found = found, .cut = n_cut > 0 ? cut : NULL, .reference = reference, .all_bits = suite->is_reference};
-    if (judge_outputs(trial, &outputs, &outcome->used, &outcome->same_bits, outcome->why, sizeof outcome->why)) {
+    if (judge_outputs(trial, &outputs, &outcome->used, &outcome->same_bits, outcome->why, sizeof outcome->why) &&
+        (!rig_can_pack(device) || trial->n_weights == 0 ||
+         run_packed(device, trial, found, outcome->why, sizeof outcome->why))) {
         outcome->verdict = CONFORMANCE_RIGHT;
     }
     if (outcome->verdict == CONFORMANCE_RIGHT && suite->request->time_trials) {

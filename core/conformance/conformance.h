@@ -4,8 +4,8 @@
  * For each operation and numerics that the device supports, each trial runs on the device in one command, cut into
  * commands of one token (or as few as its alignment lets begin), and on the reference.  Outputs must lie within their
  * slack of the answer that the check file works out by a formula of its own, agree with the reference where bits are
- * the contract, not depend on the cut, and leave the memory around them alone.  The plugin is reached through plugin.h
- * only. */
+ * the contract, not depend on the cut, and leave the memory around them alone.  Where the device packs weights ahead,
+ * weights that it packed and mapped give the same bits.  The plugin is reached through plugin.h only. */
 #ifndef CORE_CONFORMANCE_CONFORMANCE_H
 #define CORE_CONFORMANCE_CONFORMANCE_H
 

@@ -86,6 +86,13 @@ rig_supports(const struct rig *rig, uint32_t op, uint32_t numerics)
     return rig->plugin->supports(rig->device, op, numerics);
 }
 
+bool
+rig_can_pack(const struct rig *rig)
+{
+    const struct hearth_plugin *plugin = rig->plugin;
+    return plugin->packed_bytes && plugin->weight_pack && plugin->weight_map && rig->info.packed_layout[0] != '\0';
+}
+
 double
 rig_seconds(void)
 {
@@ -103,6 +110,86 @@ take_memory(struct rig *rig, struct check_trial *trial, uint64_t size)
         snprintf(rig->why, sizeof rig->why, "%llu bytes of memory wanted, none found", (unsigned long long)size);
     }
     return bytes;
+}
+
+static bool
+place_weight(struct rig *rig, const struct check_weight *weight, size_t index, struct hearth_weight **ret_weight)
+{
+    struct hearth_error err = {0};
+    const int status =
+        rig->plugin->weight_create(rig->device, weight->role, weight->matrices, weight->n_matrices, ret_weight, &err);
+    if (status < 0) {
+        rig->refused = status == HEARTH_EUNSUPPORTED;
+        snprintf(rig->why, sizeof rig->why, "weight %zu: %s", index, err.text);
+    }
+    return status == 0;
+}
+
+#define PACKED_ALIGN 64u
+
+/* Packs the weight to memory that held `filler`, between canaries.  NULL: why says what failed. */
+static unsigned char *
+pack_once(struct rig *rig, struct check_trial *trial, const struct check_weight *weight, uint64_t size, int filler)
+{
+    struct hearth_error err = {0};
+    unsigned char *bytes = take_memory(rig, trial, size + 2 * CANARY_BYTES + PACKED_ALIGN);
+    if (bytes == NULL) {
+        return NULL;
+    }
+    bytes += PACKED_ALIGN - (uintptr_t)bytes % PACKED_ALIGN;
+    memset(bytes, POISON, size + 2 * CANARY_BYTES);
+    memset(bytes + CANARY_BYTES, filler, size);
+    if (rig->plugin->weight_pack(rig->device, weight->role, weight->matrices, weight->n_matrices, bytes + CANARY_BYTES,
+                                 &err) < 0) {
+        snprintf(rig->why, sizeof rig->why, "weight_pack: %s", err.text);
+        return NULL;
+    }
+    for (uint64_t k = 0; k < CANARY_BYTES; k++) {
+        if (bytes[k] != POISON || bytes[size + 2 * CANARY_BYTES - 1 - k] != POISON) {
+            snprintf(rig->why, sizeof rig->why, "weight_pack: written %s the %llu bytes of packed_bytes",
+                     bytes[k] != POISON ? "before" : "behind", (unsigned long long)size);
+            return NULL;
+        }
+    }
+    return bytes + CANARY_BYTES;
+}
+
+/* Packs the weight twice, which must give the same bytes, and maps them.  packed_bytes and weight_map are given other
+ * data than the weight's: a byte that they must not read.  False: why says what failed. */
+static bool
+place_packed(struct rig *rig, struct check_trial *trial, const struct check_weight *weight, size_t index,
+             struct hearth_weight **ret_weight)
+{
+    static const unsigned char unread[1];
+    struct hearth_matrix shapes[3];
+    struct hearth_error err = {0};
+    uint64_t size = 0;
+    for (size_t i = 0; i < weight->n_matrices; i++) {
+        shapes[i] = weight->matrices[i];
+        shapes[i].data = unread;
+        shapes[i].scales = shapes[i].scales == NULL ? NULL : unread;
+    }
+    if (rig->plugin->packed_bytes(rig->device, weight->role, shapes, weight->n_matrices, &size, &err) < 0) {
+        snprintf(rig->why, sizeof rig->why, "packed_bytes: %s", err.text);
+        return false;
+    }
+    if (size == 0) {
+        return place_weight(rig, weight, index, ret_weight);
+    }
+    const unsigned char *packed = pack_once(rig, trial, weight, size, POISON);
+    const unsigned char *again = packed == NULL ? NULL : pack_once(rig, trial, weight, size, 0);
+    if (again == NULL) {
+        return false;
+    }
+    if (memcmp(packed, again, size) != 0) {
+        snprintf(rig->why, sizeof rig->why, "weight_pack: other bytes the second time");
+        return false;
+    }
+    if (rig->plugin->weight_map(rig->device, weight->role, shapes, weight->n_matrices, packed, ret_weight, &err) < 0) {
+        snprintf(rig->why, sizeof rig->why, "weight_map: %s", err.text);
+        return false;
+    }
+    return true;
 }
 
 bool
@@ -133,11 +220,8 @@ rig_place(struct rig *rig, struct check_trial *trial, struct rig_placed *placed)
     }
     for (size_t i = 0; i < trial->n_weights; i++) {
         struct check_weight *weight = &trial->weights[i];
-        const int status = plugin->weight_create(rig->device, weight->role, weight->matrices, weight->n_matrices,
-                                                 &placed->weights[i], &err);
-        if (status < 0) {
-            rig->refused = status == HEARTH_EUNSUPPORTED;
-            snprintf(rig->why, sizeof rig->why, "weight %zu: %s", i, err.text);
+        if (!(rig->packs ? place_packed(rig, trial, weight, i, &placed->weights[i])
+                         : place_weight(rig, weight, i, &placed->weights[i]))) {
             return false;
         }
         *weight->slot = placed->weights[i];

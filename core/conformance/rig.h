@@ -19,6 +19,7 @@ struct rig {
     uint32_t n_devices;
     struct rig_options options;
     struct hearth_host host;
+    bool packs;                              /* weights are packed and mapped, where the plugin has the calls */
     bool refused;                            /* the last run ended because weight_create answered EUNSUPPORTED */
     char why[HEARTH_ERROR_TEXT_BYTES + 160]; /* what went wrong last */
 };
@@ -29,6 +30,8 @@ int rig_open(struct rig *rig, const struct hearth_plugin *plugin, const struct r
              struct hearth_error *err);
 void rig_close(struct rig *rig);
 bool rig_supports(const struct rig *rig, uint32_t op, uint32_t numerics);
+/* Whether the device packs weights ahead. */
+bool rig_can_pack(const struct rig *rig);
 
 /* Runs the trial in commands of at most n_at_once tokens (UINT32_MAX: in one).  outputs: [n_tensors], each size_bytes,
  * filled for tensors that are written.  ret_seconds: of the submissions.  False: why says what failed. */

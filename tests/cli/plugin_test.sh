@@ -32,6 +32,11 @@ for op in expert_ffn rmsnorm; do
     [ "$(json right)" = false ] || fail "plugin check --json: right: false wanted"
 done
 
+# weights that are packed ahead
+hearth_gives 0 plugin check "$plugin" --op linear --no-speed --option packs=right
+hearth_gives 5 plugin check "$plugin" --op linear --no-speed --option packs=wrong
+grep -q 'other bits with weights that were packed and mapped' out || fail "plugin check: wrong packing found wanted"
+
 hearth_gives 2 plugin check
 one_line err 'one plugin file wanted'
 hearth_gives 2 plugin check "$plugin" --op softmax

@@ -6,6 +6,8 @@
  *   memory_bytes  what it claims to have; default: unknown
  *   lost_after    from this submission on every call answers that the device is gone
  *   spoils        names an operation whose first output it spoils: rmsnorm or expert_ffn
+ *   packs         right or wrong: it packs weights ahead, one behind the other as they are, or with one bit of each
+ *                 spoilt
  *
  * Compiled three times: as a plugin of this minor; as hearth-partial-older.so, of minor 0, whose table ends where that
  * minor's ended; and as hearth-partial-newer.so, whose table has more than this minor knows.
@@ -31,6 +33,7 @@ static struct {
     bool lacks[HEARTH_N_OPS];
     bool only_experts;
     const char *spoils; /* or NULL */
+    const char *packs;  /* or NULL */
     uint64_t memory_bytes;
     long lost_after; /* -1: never */
     long n_submits;
@@ -68,6 +71,7 @@ partial_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct he
     }
     partial.only_experts = turned && strcmp(lacks + strlen(all_but), "expert_ffn") == 0;
     partial.spoils = host->option(host->context, "spoils");
+    partial.packs = host->option(host->context, "packs");
     partial.memory_bytes = memory ? strtoull(memory, NULL, 10) : 0;
     partial.lost_after = lost_after ? strtol(lost_after, NULL, 10) : -1;
     partial.n_submits = 0;
@@ -84,6 +88,7 @@ partial_describe(uint32_t index, struct hearth_device_info *info, struct hearth_
     info->flags = HEARTH_DEVICE_MAPS_WEIGHTS;
     info->memory_bytes = partial.memory_bytes;
     info->align_bytes = VIEW_ALIGN;
+    snprintf(info->packed_layout, sizeof info->packed_layout, "%s", partial.packs ? "partial-1" : "");
     snprintf(info->name, sizeof info->name, "partial device");
     return 0;
 }
@@ -134,6 +139,64 @@ partial_weight_create(struct hearth_device *device, enum hearth_weight_role role
     }
     return ref_weight_create(device, role, matrices, n_matrices, ret_weight, err);
 }
+
+#if !defined PARTIAL_OLDER && !defined PARTIAL_NEWER
+static uint64_t
+packed_size(uint64_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
+static int
+partial_packed_bytes(struct hearth_device *device, enum hearth_weight_role role, const struct hearth_matrix *matrices,
+                     size_t n_matrices, uint64_t *ret_bytes, struct hearth_error *err)
+{
+    uint64_t size = 0;
+    (void)device;
+    (void)err;
+    for (size_t i = 0; role != HEARTH_WEIGHT_VECTOR && i < n_matrices; i++) {
+        size += packed_size(matrices[i].data_bytes) + packed_size(matrices[i].scales_bytes);
+    }
+    *ret_bytes = size;
+    return 0;
+}
+
+static int
+partial_weight_pack(struct hearth_device *device, enum hearth_weight_role role, const struct hearth_matrix *matrices,
+                    size_t n_matrices, void *dst, struct hearth_error *err)
+{
+    unsigned char *at = dst;
+    uint64_t size = 0;
+    (void)partial_packed_bytes(device, role, matrices, n_matrices, &size, err);
+    memset(dst, 0, size);
+    for (size_t i = 0; i < n_matrices; i++) {
+        memcpy(at, matrices[i].data, matrices[i].data_bytes);
+        at += packed_size(matrices[i].data_bytes);
+        if (matrices[i].scales) {
+            memcpy(at, matrices[i].scales, matrices[i].scales_bytes);
+            at += packed_size(matrices[i].scales_bytes);
+        }
+    }
+    *(unsigned char *)dst ^= strcmp(partial.packs, "wrong") == 0;
+    return 0;
+}
+
+static int
+partial_weight_map(struct hearth_device *device, enum hearth_weight_role role, const struct hearth_matrix *matrices,
+                   size_t n_matrices, const void *packed, struct hearth_weight **ret_weight, struct hearth_error *err)
+{
+    const unsigned char *at = packed;
+    struct hearth_matrix mapped[HOST_MAX_MATRICES];
+    for (size_t i = 0; i < n_matrices && i < HOST_MAX_MATRICES; i++) {
+        mapped[i] = matrices[i];
+        mapped[i].data = at;
+        at += packed_size(matrices[i].data_bytes);
+        mapped[i].scales = matrices[i].scales ? at : NULL;
+        at += packed_size(matrices[i].scales_bytes);
+    }
+    return partial_weight_create(device, role, mapped, n_matrices, ret_weight, err);
+}
+#endif
 
 /* One element of the command's output, one step away. */
 static void
@@ -249,5 +312,8 @@ const struct hearth_plugin hearth_plugin_partial = {.abi = HEARTH_PLUGIN_ABI,
                                                     .struct_size = sizeof(struct hearth_plugin),
                                                     .name = "partial",
                                                     .version = "1",
-                                                    PARTIAL_MEMBERS};
+                                                    PARTIAL_MEMBERS,
+                                                    .packed_bytes = partial_packed_bytes,
+                                                    .weight_pack = partial_weight_pack,
+                                                    .weight_map = partial_weight_map};
 #endif

@@ -64,6 +64,7 @@ struct config_values {
     } session;
     struct {
         const char *directory;   /* cache.directory: of what can be made again; NULL: nothing is kept */
+        bool weights;            /* cache.weights: packed weights too */
     } cache;
     struct {
         const char *level;       /* log.level: error | warning | info | debug */

@@ -71,6 +71,9 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
      .member = CONFIG_MEMBER_STRING, .help = "folder of saved sessions whose name has no path"},
     {.name = "cache.directory", .type = CONFIG_STRING, .offset = AT(cache.directory), .member = CONFIG_MEMBER_STRING,
      .help = "folder of what can be made again, such as compiled kernels; empty: none is kept"},
+    {.name = "cache.weights", .type = CONFIG_BOOL, .fallback = "false", .offset = AT(cache.weights),
+     .member = CONFIG_MEMBER_BOOL,
+     .help = "keep weights there as the device wants them, about the model's size, and map them at the next start"},
 };
 
 const struct config_key *

@@ -30,6 +30,15 @@ open_exec(struct hearth_engine *engine, struct hearth_error *err)
     return status;
 }
 
+/* Where packed weights are kept; NULL: nowhere. */
+static const char *
+weights_folder(const struct hearth_config *config)
+{
+    const struct config_values *values = config_values(config);
+    const char *folder = values->cache.directory;
+    return values->cache.weights && folder && *folder ? folder : NULL;
+}
+
 /* synthetic NULL: the configured model. */
 static int
 engine_open(const struct hearth_config *config, const struct hearth_synthetic *synthetic,
@@ -45,7 +54,7 @@ engine_open(const struct hearth_config *config, const struct hearth_synthetic *s
     }
     int status = rooms_open(&engine->rooms, config, synthetic, 0, false, err);
     if (status == HEARTH_OK) {
-        status = weights_load(engine->rooms.plan, engine->rooms.model, engine->rooms.devices,
+        status = weights_load(engine->rooms.plan, engine->rooms.model, engine->rooms.devices, weights_folder(config),
                               progress, &engine->weights, err);
     }
     if (status == HEARTH_OK) {
@@ -114,4 +123,10 @@ hearth_engine_facts(const struct hearth_engine *engine, struct hearth_model_fact
         .has_tokenizer = model_tokenizer(rooms->model) != NULL,
     };
     snprintf(ret_facts->name, sizeof ret_facts->name, "%s", model_name(rooms->model));
+}
+
+void
+hearth_engine_load(const struct hearth_engine *engine, struct hearth_load *ret_load)
+{
+    *ret_load = *weights_facts(engine->weights);
 }

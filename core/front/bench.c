@@ -166,6 +166,7 @@ bench_prepare(struct bench *bench, uint64_t longest, struct hearth_error *err)
     if (status < 0) {
         return status;
     }
+    hearth_engine_load(bench->engine, &bench->report.load);
     const uint32_t vocab_size = bench->report.facts.vocab_size;
     bench->ids = calloc((size_t)longest, sizeof bench->ids[0]);
     bench->logits = calloc(vocab_size, sizeof bench->logits[0]);

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "core/front/bench_report.h"
 #include "core/front/human.h"
 #include "core/front/svg.h"
 
@@ -102,6 +103,7 @@ figures_text(const struct figures *figures, struct text *text)
     const struct figures_row *last = &figures->decode[figures->n_decode - 1];
     text_printf(text, "model            %s, %s of weights\n", figures->facts.name,
                 human_bytes((double)figures->facts.weight_bytes, a));
+    bench_load_text(&figures->load, text);
     text_printf(text, "medians of       %llu repeats, %llu tokens decoded\n",
                 (unsigned long long)figures->wanted->repeats, (unsigned long long)figures->wanted->tokens);
     text_printf(text, "limits           measured before and after each figure, by %s%s%s\n",
@@ -249,6 +251,7 @@ figures_json(const struct figures *figures)
     const struct hearth_limits *limits = &figures->decode[figures->n_decode - 1].limits;
     json_object_object_add(object, "model", json_object_new_string(figures->facts.name));
     json_object_object_add(object, "weight_bytes", json_object_new_uint64(figures->facts.weight_bytes));
+    json_object_object_add(object, "load", bench_load_json(&figures->load));
     json_object_object_add(object, "decoded_tokens", json_object_new_uint64(figures->wanted->tokens));
     json_object_object_add(object, "operation", json_object_new_string(limits->operation));
     json_object_object_add(object, "measured_by_device", json_object_new_boolean(limits->is_measured_by_device));

@@ -17,6 +17,7 @@ struct figures_row {
 
 struct figures {
     struct hearth_model_facts facts;
+    struct hearth_load load;
     const struct bench_values *wanted;
     struct figures_row prefill[ARGS_MAX_LIST], decode[ARGS_MAX_LIST];
     size_t n_prefill, n_decode;

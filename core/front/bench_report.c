@@ -27,12 +27,46 @@ report_roof(const struct bench_report *report)
                : 0;
 }
 
+/* What became of the weights. */
+static const char *
+load_kind(const struct hearth_load *load)
+{
+    return load->packed_bytes > 0 ? "packed and kept" : load->mapped_bytes > 0 ? "mapped" : "packed or copied";
+}
+
+static double
+load_rate(const struct hearth_load *load)
+{
+    return load->seconds > 0 ? (double)load->bytes / load->seconds : 0;
+}
+
+void
+bench_load_text(const struct hearth_load *load, struct text *text)
+{
+    char a[HUMAN_BYTES], b[HUMAN_BYTES];
+    text_printf(text, "load             %s in %.2f s, %s, weights %s\n", human_bytes((double)load->bytes, a),
+                load->seconds, human_bandwidth(load_rate(load), b), load_kind(load));
+}
+
+struct json_object *
+bench_load_json(const struct hearth_load *load)
+{
+    struct json_object *object = json_object_new_object();
+    json_object_object_add(object, "seconds", json_object_new_double(load->seconds));
+    json_object_object_add(object, "bytes", json_object_new_uint64(load->bytes));
+    json_object_object_add(object, "bytes_per_second", json_object_new_double(load_rate(load)));
+    json_object_object_add(object, "mapped_bytes", json_object_new_uint64(load->mapped_bytes));
+    json_object_object_add(object, "packed_bytes", json_object_new_uint64(load->packed_bytes));
+    return object;
+}
+
 void
 bench_report_text(const struct bench_report *report, struct text *text)
 {
     char a[HUMAN_BYTES], b[HUMAN_BYTES], c[HUMAN_BYTES];
     text_printf(text, "model            %s, %s of weights\n", report->facts.name,
                 human_bytes((double)report->facts.weight_bytes, a));
+    bench_load_text(&report->load, text);
     text_printf(text, "bytes per token  %s\n", human_bytes((double)report->facts.active_bytes, b));
     text_printf(text, "read bandwidth   %s measured, a roof of %.1f tokens/s\n",
                 human_bandwidth(report->bytes_per_second, c), report_roof(report));
@@ -102,6 +136,7 @@ bench_report_json(const struct bench_report *report)
                            json_object_new_uint64(report->facts.weight_bytes));
     json_object_object_add(object, "bytes_per_token",
                            json_object_new_uint64(report->facts.active_bytes));
+    json_object_object_add(object, "load", bench_load_json(&report->load));
     json_object_object_add(object, "host_read_bytes_per_second",
                            json_object_new_double(report->host_bytes_per_second));
     json_object_object_add(object, "read_bytes_per_second",

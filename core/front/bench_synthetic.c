@@ -72,6 +72,7 @@ prepare(struct synthetic_bench *bench, struct hearth_error *err)
         return status;
     }
     hearth_engine_facts(bench->engine, &bench->figures->facts);
+    hearth_engine_load(bench->engine, &bench->figures->load);
     const uint32_t vocab_size = bench->figures->facts.vocab_size;
     bench->ids = calloc((size_t)bench->longest, sizeof bench->ids[0]);
     bench->logits = calloc(vocab_size, sizeof bench->logits[0]);

@@ -39,6 +39,9 @@ const struct model_generation *model_generation(const struct model *model);
 const struct tensor *model_tensors(const struct model *model, size_t *ret_n);
 /* Tells one checkpoint from another: a SHA-256 of config.json and of the sizes and headers of all shards; 32 bytes. */
 const unsigned char *model_identity(const struct model *model);
+/* Tells one state of a checkpoint's files from another: a SHA-256 of the identity and of when each shard was last
+ * written; 32 bytes.  What the weights hold is not read for it.  NULL: a synthetic model, which has no files. */
+const unsigned char *model_source(const struct model *model);
 /* NULL if the checkpoint has no tokenizer.json. */
 const struct tokenizer *model_tokenizer(const struct model *model);
 /* NULL if only headers were read, or there are no files; passages a checkpoint lacks are empty. */
@@ -47,6 +50,10 @@ const struct chat_passages *model_passages(const struct model *model);
 /* Reads a role's bytes: EFORMAT, naming the tensor, if a scale is NaN or an E4M3 element is.  model_open checks the
  * scales of all dense weights; experts of a large model are checked with this when they load. */
 int model_check_matrix(const struct model *model, const struct hearth_matrix *matrix, struct hearth_error *err);
+
+/* Hints about the pages that a role's bytes lie on (mapped_file.h).  Nothing happens to those of a synthetic model. */
+void model_expect(const struct model *model, const struct hearth_matrix *matrix);
+void model_release(const struct model *model, const struct hearth_matrix *matrix);
 
 /* Stored bytes of the main model; of them, those read for one token at short context. */
 uint64_t model_weight_bytes(const struct model *model);

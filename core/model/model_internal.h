@@ -18,6 +18,7 @@ struct model {
     struct model_roles roles;
     struct model_sizes sizes;
     unsigned char identity[SHA256_DIGEST_LENGTH];
+    unsigned char source[SHA256_DIGEST_LENGTH];
     struct model_generation generation;
     struct tokenizer *tokenizer;
     struct chat_passages *passages;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/base/bytes.h"
 #include "core/base/error.h"
 #include "core/base/json.h"
 #include "core/model/chat.h"
@@ -67,6 +68,20 @@ read_texts(struct model *model, struct hearth_error *err)
     return status < 0 ? status : chat_passages_load(model->path, &model->passages, err);
 }
 
+static void
+make_source(struct model *model)
+{
+    SHA2_CTX digest;
+    SHA256Init(&digest);
+    SHA256Update(&digest, model->identity, sizeof model->identity);
+    for (size_t i = 0; i < model->shards.n_shards; i++) {
+        unsigned char written[8];
+        write_le64(written, (uint64_t)model->shards.shards[i].written_ns);
+        SHA256Update(&digest, written, sizeof written);
+    }
+    SHA256Final(model->source, &digest);
+}
+
 int
 model_open(const char *path, unsigned flags, struct model **ret_model, struct hearth_error *err)
 {
@@ -96,6 +111,7 @@ model_open(const char *path, unsigned flags, struct model **ret_model, struct he
         goto fail;
     }
     SHA256Final(model->identity, &digest);
+    make_source(model);
     sizes_of_tensors(&model->shape, model->shards.tensors.tensors, model->shards.tensors.n_tensors, &model->sizes);
     *ret_model = model;
     return HEARTH_OK;
@@ -163,6 +179,12 @@ model_identity(const struct model *model)
     return model->identity;
 }
 
+const unsigned char *
+model_source(const struct model *model)
+{
+    return model->shards.n_shards > 0 ? model->source : NULL;
+}
+
 const struct tokenizer *
 model_tokenizer(const struct model *model)
 {
@@ -179,6 +201,24 @@ int
 model_check_matrix(const struct model *model, const struct hearth_matrix *matrix, struct hearth_error *err)
 {
     return values_check_matrix(&model->shards.tensors, matrix, err);
+}
+
+void
+model_expect(const struct model *model, const struct hearth_matrix *matrix)
+{
+    if (model->shards.n_shards > 0) {
+        file_expect(matrix->data, matrix->data_bytes);
+        file_expect(matrix->scales, matrix->scales_bytes);
+    }
+}
+
+void
+model_release(const struct model *model, const struct hearth_matrix *matrix)
+{
+    if (model->shards.n_shards > 0) {
+        file_release(matrix->data, matrix->data_bytes);
+        file_release(matrix->scales, matrix->scales_bytes);
+    }
 }
 
 uint64_t

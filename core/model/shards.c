@@ -102,6 +102,7 @@ open_shard(const char *folder, struct shard *shard, bool keep_map,
         goto done;
     }
     shard->size_bytes = shard->map.size;
+    shard->written_ns = shard->map.written_ns;
     status = safetensors_read(path, shard->file, shard->map.bytes, shard->map.size, &shard->header, err);
     if (status < 0) {
         goto done;

@@ -12,6 +12,7 @@ struct shard {
     struct mapped_file map;
     struct safetensors header; /* its tensors moved into the set; its names stay */
     uint64_t size_bytes;
+    int64_t written_ns; /* mapped_file.h */
 };
 
 struct shard_set {

@@ -12,12 +12,17 @@ struct weights;
 
 /* devices: those of the plan's request, in its order; those the plan uses are open.  Plan, model and
  * devices must outlive the weights: some devices keep reading the mapped files.
+ * folder: where packed weights are kept from one start to the next; NULL: they are not.  Nor are those of a synthetic
+ * model.
  * Owner: the caller; weights_free.
  * Errors: EFORMAT (a scale that is NaN), EINTERRUPTED, what weight_create returns. */
-int weights_load(const struct plan *plan, const struct model *model,
-                 struct plugin_device *const *devices, const struct hearth_progress *progress,
-                 struct weights **ret_weights, struct hearth_error *err);
+int weights_load(const struct plan *plan, const struct model *model, struct plugin_device *const *devices,
+                 const char *folder, const struct hearth_progress *progress, struct weights **ret_weights,
+                 struct hearth_error *err);
 void weights_free(struct weights *weights); /* NULL allowed */
+
+/* How it went. */
+const struct hearth_load *weights_facts(const struct weights *weights);
 
 /* The part of a row, on the device the plan gives it; NULL: the row has none. */
 const struct hearth_weight *weights_part(const struct weights *weights, uint32_t row,

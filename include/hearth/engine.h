@@ -101,6 +101,16 @@ int hearth_engine_open(const struct hearth_config *config, const struct hearth_p
 void hearth_engine_close(struct hearth_engine *engine); /* after every session of it is freed */
 void hearth_engine_facts(const struct hearth_engine *engine, struct hearth_model_facts *ret_facts);
 
+/* How the weights came to their devices. */
+struct hearth_load {
+    double seconds;        /* files and devices were open already */
+    uint64_t bytes;        /* of all weights, as the checkpoint stores them */
+    uint64_t mapped_bytes; /* of files of packed weights (cache.weights) that were there */
+    uint64_t packed_bytes; /* of those that were made */
+};
+
+void hearth_engine_load(const struct hearth_engine *engine, struct hearth_load *ret_load);
+
 /* ---- sessions ---------------------------------------------------------------------------------------------------- */
 
 struct hearth_session;

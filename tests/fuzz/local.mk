@@ -40,3 +40,12 @@ tests_fuzz_fuzz_tokenizer_LDFLAGS = $(AM_LDFLAGS) -fsanitize=fuzzer
 tests_fuzz_fuzz_tokenizer_LDADD = core/model/libmodel.la core/base/libbase.la
 endif
 EXTRA_DIST += tests/fuzz/fuzz_tokenizer.dict
+
+# files of packed weights
+if BUILD_FUZZERS
+noinst_PROGRAMS += tests/fuzz/fuzz_weight_cache
+tests_fuzz_fuzz_weight_cache_SOURCES = tests/fuzz/fuzz_weight_cache.c
+tests_fuzz_fuzz_weight_cache_LDFLAGS = $(LIBFUZZER_FLAGS)
+tests_fuzz_fuzz_weight_cache_LDADD = core/weights/libweights.la core/placement/libplacement.la core/model/libmodel.la \
+	core/base/libbase.la
+endif

@@ -90,6 +90,20 @@ EXTRA_tests_unit_pretend_test_DEPENDENCIES += hearth-cpu.la
 endif
 endif
 
+check_PROGRAMS += tests/unit/cache_test
+TESTS += tests/unit/cache_test
+tests_unit_cache_test_SOURCES = tests/unit/cache_test.c tests/unit/checkpoint.c tests/unit/checkpoint.h
+tests_unit_cache_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_cache_test_CPPFLAGS = $(AM_CPPFLAGS)
+tests_unit_cache_test_LDADD = core/weights/libweights.la tests/golden/libgolden.la $(CHECK_LIBS)
+EXTRA_tests_unit_cache_test_DEPENDENCIES = $(GOLDEN_PLUGINS)
+if BUILD_CPU
+tests_unit_cache_test_CPPFLAGS += -DTEST_CPU
+if !STATIC_PLUGINS
+EXTRA_tests_unit_cache_test_DEPENDENCIES += hearth-cpu.la
+endif
+endif
+
 check_PROGRAMS += tests/unit/threads_test
 TESTS += tests/unit/threads_test
 tests_unit_threads_test_SOURCES = tests/unit/threads_test.c

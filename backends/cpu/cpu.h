@@ -15,6 +15,7 @@
 struct cpu_kernels;
 struct cpu_places;
 struct cpu_pool;
+struct cpu_slab;
 
 /* Rows of an e2m1 weight go in panels of 16, whatever the tier, so that one row is one lane.  A panel holds groups of
  * 128 columns; a group is 16 e8m0 scales for each of its 4 blocks of 32, then the blocks, 256 bytes each: four times 16
@@ -49,6 +50,8 @@ struct hearth_device {
     struct cpu_pool *pool;
     struct host_scratch scratch;
     bool reduces_head; /* a bf16 or f32 head is kept as e4m3 */
+    struct cpu_slab *slab; /* that weights are cut from; NULL: none yet */
+    pthread_mutex_t slab_lock;
 };
 
 /* device.c: lines for the log.  A matter is said once as long as the plugin runs. */
@@ -234,6 +237,10 @@ void cpu_index_store(const struct cpu_kernels *kernels, float *key, uint8_t *cod
 /* head.c: matrix, canonical, becomes e4m3.  ret_memory: what it then points to; owner: the caller, free(). */
 int cpu_head_reduce(struct hearth_device *device, struct host_matrix *matrix, void **ret_memory,
                     struct hearth_error *err);
+
+/* slab.c: memory for weights.  size: a multiple of 64, and so is the address.  NULL: there is none.  Thread: any. */
+unsigned char *cpu_slab_take(struct hearth_device *device, uint64_t size, struct cpu_slab **ret_slab);
+void cpu_slab_leave(struct hearth_device *device, struct cpu_slab *slab); /* NULL allowed */
 
 /* weight.c */
 int cpu_weight_create(struct hearth_device *device, enum hearth_weight_role role, const struct hearth_matrix *matrices,

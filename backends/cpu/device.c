@@ -179,11 +179,16 @@ cpu_open(uint32_t index, struct hearth_device **ret_device, struct hearth_error 
     if (device == NULL) {
         return host_error(err, HEARTH_EMEMORY, 0, "cpu: no memory for a device");
     }
+    if (pthread_mutex_init(&device->slab_lock, NULL) != 0) {
+        free(device);
+        return host_error(err, HEARTH_EMEMORY, 0, "cpu: no lock for a device");
+    }
     device->kernels = cpu_tier_kernels(settings.tier);
     device->places = settings.places;
     device->reduces_head = settings.reduces_head;
     status = cpu_pool_new(device->places, settings.pin, &device->pool, &n_unpinned, err);
     if (status < 0) {
+        pthread_mutex_destroy(&device->slab_lock);
         free(device);
         return status;
     }
@@ -202,6 +207,8 @@ cpu_close(struct hearth_device *device)
 {
     if (device != NULL) {
         cpu_pool_free(device->pool);
+        cpu_slab_leave(device, device->slab);
+        pthread_mutex_destroy(&device->slab_lock);
         host_scratch_free(&device->scratch);
         free(device);
     }

@@ -67,6 +67,7 @@ backends_cpu_libcpu_la_SOURCES = \
 	backends/cpu/rmsnorm.c \
 	backends/cpu/roof.c \
 	backends/cpu/router.c \
+	backends/cpu/slab.c \
 	backends/cpu/tier.c \
 	backends/cpu/turn.c \
 	backends/cpu/weight.c \

@@ -1,17 +1,15 @@
 /* weight.c - matrices in the layouts of cpu.h.  Vectors become f32; embeddings and tables of integers stay where the
- * program has mapped them; all else is copied, rows padded, e2m1 rows interleaved, by all threads: into memory on huge
- * pages where the system gives them, or to where the program wants it, who then keeps it in a file and gives it back.
+ * program has mapped them; all else is copied, rows padded, e2m1 rows interleaved, by all threads: into a slab, or to
+ * where the program wants it, who then keeps it in a file and gives it back.
  * What is packed depends on the matrices and on option head alone: CPU_LAYOUT names it. */
 #include <config.h>
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "backends/cpu/kernels.h"
 
 #define DATA_ALIGN 64u
-#define HUGE_PAGE (2u << 20)
 
 static uint64_t
 align_up(uint64_t n)
@@ -220,32 +218,16 @@ point_at(struct hearth_weight *weight, const struct part *parts, const unsigned 
     }
 }
 
-static unsigned char *
-take_memory(uint64_t size)
-{
-    const uint64_t huge_bytes = size / HUGE_PAGE * HUGE_PAGE; /* what is left has small pages: a huge one wastes more */
-    void *memory = NULL;
-    if (posix_memalign(&memory, huge_bytes > 0 ? HUGE_PAGE : DATA_ALIGN, (size_t)size) != 0) {
-        return NULL;
-    }
-#ifdef MADV_HUGEPAGE
-    if (huge_bytes > 0 && madvise(memory, (size_t)huge_bytes, MADV_HUGEPAGE) != 0) {
-        cpu_say_once(CPU_MATTER_HUGE_PAGES, "cpu: no huge pages for weights: small ones serve as well, slower");
-    }
-#endif
-    return memory;
-}
-
 /* Nobody has touched the weight's memory yet. */
 static void
-bind(const struct hearth_device *device, const struct hearth_weight *weight, const struct part *parts)
+bind(const struct hearth_device *device, const struct hearth_weight *weight, const struct part *parts,
+     unsigned char *memory)
 {
     bool is_bound = true;
     for (uint32_t i = 0; i < weight->n_matrices; i++) {
         const struct host_matrix *matrix = &weight->matrices[i];
         const uint64_t unit_bytes = parts[i].packing == CPU_CANONICAL ? 0 : cpu_unit_bytes(matrix);
-        is_bound &= cpu_places_bind(device->places, (unsigned char *)weight->owned + parts[i].at,
-                                    cpu_row_units(matrix->rows), unit_bytes);
+        is_bound &= cpu_places_bind(device->places, memory + parts[i].at, cpu_row_units(matrix->rows), unit_bytes);
     }
     if (!is_bound) {
         cpu_say_once(CPU_MATTER_BIND, "cpu: weights could not be bound to the memory near their threads");
@@ -274,12 +256,14 @@ pack_weight(struct hearth_device *device, enum hearth_weight_role role, struct h
     }
     const uint64_t size = lay_out(role, weight, parts);
     if (to == NULL && size > 0) {
-        to = weight->owned = take_memory(size);
+        struct cpu_slab *slab = NULL;
+        to = cpu_slab_take(device, size, &slab);
+        weight->owned = slab;
         if (to == NULL) {
             status =
                 host_error(err, HEARTH_EMEMORY, 0, "no memory for a weight of %llu bytes", (unsigned long long)size);
         } else {
-            bind(device, weight, parts);
+            bind(device, weight, parts, to);
         }
     }
     status = status < 0 ? status : pack_all(device, weight, parts, to, err);
@@ -311,9 +295,8 @@ cpu_weight_create(struct hearth_device *device, enum hearth_weight_role role, co
 void
 cpu_weight_free(struct hearth_device *device, struct hearth_weight *weight)
 {
-    (void)device;
     if (weight != NULL) {
-        free(weight->owned);
+        cpu_slab_leave(device, weight->owned);
         free(weight);
     }
 }

@@ -26,7 +26,7 @@ struct hearth_buffer {
 struct hearth_weight {
     uint32_t n_matrices;
     struct host_matrix matrices[HOST_MAX_MATRICES];
-    void *owned; /* the backend's memory for them, or NULL; free() */
+    void *owned; /* the backend's, for memory of theirs; or NULL */
 };
 
 struct host_scratch_block;

@@ -12,6 +12,7 @@
 
 #include "core/base/error.h"
 #include "core/front/front.h"
+#include "core/front/human.h"
 #include "core/front/interrupt.h"
 #include "core/front/out.h"
 
@@ -57,6 +58,24 @@ front_note(struct front *front, const char *format, ...)
     va_end(args);
 }
 
+/* Seconds of loading from which on a word about the cache is worth its line. */
+#define SLOW_LOAD_SECONDS 10
+
+/* Says that the next start could be faster. */
+static void
+suggest_cache(struct front *front, const struct hearth_engine *engine)
+{
+    char bytes[HUMAN_BYTES], seconds[HUMAN_BYTES];
+    struct hearth_load load;
+    const char *is_kept = hearth_config_get(front->config, "cache.weights");
+    hearth_engine_load(engine, &load);
+    if (load.seconds >= SLOW_LOAD_SECONDS && load.unkept_bytes > 0 && is_kept && strcmp(is_kept, "false") == 0) {
+        front_note(front, "packing the weights took %s; cache.weights would keep them (%s in %s) for the next start",
+                   human_duration(load.seconds, seconds), human_bytes((double)load.unkept_bytes, bytes),
+                   hearth_config_get(front->config, "cache.directory"));
+    }
+}
+
 int
 front_engine_open(struct front *front, struct hearth_engine **ret_engine,
                   struct hearth_model_facts *ret_facts, struct hearth_error *err)
@@ -68,6 +87,7 @@ front_engine_open(struct front *front, struct hearth_engine **ret_engine,
         return status;
     }
     hearth_engine_facts(*ret_engine, ret_facts);
+    suggest_cache(front, *ret_engine);
     return HEARTH_OK;
 }
 

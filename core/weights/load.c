@@ -135,6 +135,7 @@ load_items(struct weights *weights, const struct weight_list *list, const struct
         const bool has_file = item->packed_bytes > 0 && weights->caches[item->device].size > 0;
         if (!has_file) {
             weight_list_expect(weights, list, i + 1);
+            weights->facts.unkept_bytes += item->packed_bytes;
         }
         status = has_file ? map_item(weights, item, err) : create_item(weights, item, err);
         status = status < 0 ? status : load_advance(&load, matrix_bytes(item->matrices, item->n_matrices), err);

@@ -107,6 +107,7 @@ struct hearth_load {
     uint64_t bytes;        /* of all weights, as the checkpoint stores them */
     uint64_t mapped_bytes; /* of files of packed weights (cache.weights) that were there */
     uint64_t packed_bytes; /* of those that were made */
+    uint64_t unkept_bytes; /* packed into memory, to be packed again at the next start */
 };
 
 void hearth_engine_load(const struct hearth_engine *engine, struct hearth_load *ret_load);

@@ -2,8 +2,10 @@
  *
  *     make-checkpoint FOLDER PRESET RATIO [RATIO ...]
  *
- * FOLDER exists and is empty; PRESET is v4-flash, v4-pro or tiny, with a layer for each RATIO (0, 4, 128).  V4-Flash with
- * 4 128 4 has 11.4 GiB.  There is no tokenizer: `hearth bench -m FOLDER` needs none. */
+ * FOLDER exists and is empty; PRESET is v4-flash, v4-pro or tiny, with a layer for each RATIO (0, 4, 128).  V4-Flash
+ * with 4 128 4 has 11.4 GiB.  There is no tokenizer: `hearth bench -m FOLDER` needs none.
+ *
+ * The writer is that of the tests, which speaks through Check: so this is a suite of one test. */
 #include <config.h>
 
 #include <check.h>
@@ -22,7 +24,10 @@
 #define N_SHARDS 4u
 #define PIECE_BYTES (UINT64_C(8) << 20)
 
-/* Fails the whole run; the checkpoint's functions end in the same way. */
+static struct model_shape shape;
+static const char *folder;
+
+/* Fails the whole run. */
 static void
 need(bool what, const char *text)
 {
@@ -56,7 +61,7 @@ choose_table(const struct tensor *tensor, struct noise_table *ret_table)
 }
 
 static void
-fill_tensor(const char *folder, const struct tensor *tensor, struct random *random, unsigned char *piece)
+fill_tensor(const struct tensor *tensor, struct random *random, unsigned char *piece)
 {
     char path[CHECKPOINT_PATH_BYTES];
     struct noise_table table;
@@ -74,34 +79,50 @@ fill_tensor(const char *folder, const struct tensor *tensor, struct random *rand
     close(descriptor);
 }
 
-int
-main(int argc, char **argv)
+START_TEST(make)
 {
-    uint32_t ratios[MAX_RATIOS];
-    struct model_shape shape;
     struct model *model = NULL;
     struct hearth_error err = {0};
     struct random random;
     size_t n_tensors = 0;
+    struct checkpoint *checkpoint = checkpoint_new(&shape, HEARTH_E2M1X2, N_SHARDS, 1, true);
+    checkpoint_save(checkpoint, folder);
+    checkpoint_free(checkpoint);
+    need(model_open(folder, MODEL_HEADERS_ONLY, &model, &err) == HEARTH_OK, err.text);
+    const struct tensor *tensors = model_tensors(model, &n_tensors);
+    unsigned char *piece = malloc(PIECE_BYTES);
+    need(piece != NULL, "no memory");
+    random_seed(&random, 1);
+    for (size_t i = 0; i < n_tensors; i++) {
+        fill_tensor(&tensors[i], &random, piece);
+    }
+    printf("%s: %.2f GiB of weights\n", folder, (double)model_weight_bytes(model) / 1073741824.0);
+    free(piece);
+    model_close(model);
+}
+END_TEST
+
+int
+main(int argc, char **argv)
+{
+    uint32_t ratios[MAX_RATIOS];
+    struct hearth_error err = {0};
     const size_t n_ratios = argc > 3 ? (size_t)argc - 3 : 0;
     need(n_ratios > 0 && n_ratios <= MAX_RATIOS, "FOLDER PRESET RATIO [RATIO ...] wanted");
     for (size_t i = 0; i < n_ratios; i++) {
         ratios[i] = (uint32_t)strtoul(argv[3 + i], NULL, 10);
     }
     need(preset_shape(argv[2], 0, ratios, n_ratios, &shape, &err) == HEARTH_OK, err.text);
-    struct checkpoint *checkpoint = checkpoint_new(&shape, HEARTH_E2M1X2, N_SHARDS, 1, true);
-    checkpoint_save(checkpoint, argv[1]);
-    checkpoint_free(checkpoint);
-    need(model_open(argv[1], MODEL_HEADERS_ONLY, &model, &err) == HEARTH_OK, err.text);
-    const struct tensor *tensors = model_tensors(model, &n_tensors);
-    unsigned char *piece = malloc(PIECE_BYTES);
-    need(piece != NULL, "no memory");
-    random_seed(&random, 1);
-    for (size_t i = 0; i < n_tensors; i++) {
-        fill_tensor(argv[1], &tensors[i], &random, piece);
-    }
-    printf("%s: %.2f GiB of weights\n", argv[1], (double)model_weight_bytes(model) / 1073741824.0);
-    free(piece);
-    model_close(model);
-    return 0;
+    folder = argv[1];
+    Suite *suite = suite_create("checkpoint");
+    TCase *tcase = tcase_create("make");
+    tcase_set_timeout(tcase, 0);
+    tcase_add_test(tcase, make);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK);
+    srunner_run_all(runner, CK_SILENT);
+    const int n_failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return n_failed;
 }

@@ -123,6 +123,7 @@ void cpu_pool_run(struct cpu_pool *pool, uint64_t n_items, uint64_t least, uint6
 struct cpu_digits {
     int8_t digits[3][32];
     int32_t correction; /* 12 * sum: kernels read a weight's half as 0 .. 24 */
+    int32_t worth;      /* scale and unit: what they add to the exponent of a weight's scale, in the place of f32's */
     uint8_t n;          /* digits used; the others are 0 */
     uint8_t shift;
     uint8_t scale; /* e8m0 */

@@ -108,6 +108,7 @@ TIERED(k_digits)(const float *values, const uint8_t *scales, uint64_t n_padded, 
         out->scale = scales[begin / HOST_ACT_BLOCK];
         out->is_nan = out->scale == HEARTH_E8M0_NAN;
         out->shift = (uint8_t)shift;
+        out->worth = ((int32_t)out->scale - 127 - 10 + shift) * (1 << 23);
         for (unsigned i = 0; i < 32 / W; i++) {
             whole[i] = vi_sra_by(whole[i], shift);
             sum = vi_add(sum, whole[i]);

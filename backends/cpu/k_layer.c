@@ -226,3 +226,19 @@ TIERED(k_pool)(const float *const *scores, const float *const *values, uint64_t 
         vf_store_tail(out + c, vf_div(sum, weights), n - c);
     }
 }
+
+/* gates: the activation replaces the gate (hearth_swiglu, the same operations).  Exact numerics: not rounded. */
+void
+TIERED(k_swiglu)(float *gates, const float *ups, uint64_t n, float limit, const float *weight, bool native)
+{
+    const vf one = vf_set1(1.0f);
+    const vf most = vf_set1(limit);
+    for (uint64_t i = 0; i < n; i += W) {
+        const vf g = vf_min(most, vf_load_tail(gates + i, n - i));
+        const vf u = vf_max(vf_set1(-limit), vf_min(most, vf_load_tail(ups + i, n - i)));
+        const vf sigmoid = vf_div(one, vf_add(one, vf_exp(vf_negative(g))));
+        vf value = vf_mul(vf_mul(g, sigmoid), u);
+        value = weight == NULL ? value : vf_mul(value, vf_set1(*weight));
+        vf_store_tail(gates + i, vf_round(value, native), n - i);
+    }
+}

@@ -8,35 +8,13 @@
  * a base b, and as a rule two digits are enough.  sum h x = sum u x - 12 sum x, and sum u d is what the machine's dot
  * product of unsigned and signed bytes gives: with VNNI four products a lane in 32 bits (b = 256), without it pairs in
  * 16 bits, where 16 * 24 * 64 < 2^15 (b = 128). */
-#include "backends/cpu/kernels_tiered.h"
+#include "backends/cpu/panels.h"
 
-#define BLOCK 32u
-#define PARTS (CPU_PANEL_ROWS / W) /* words that hold a lane for each row */
-#define TOKENS (4u / PARTS)              /* that meet a panel at once */
-#define BATCH 32u                        /* tokens whose running sums are kept while a panel passes */
+#define BATCH 48u /* tokens whose running sums are kept while a panel passes */
 #define CHUNK_BLOCKS (HEARTH_EXPERT_CHUNK / BLOCK)
 /* How far ahead of a lone token its weights are asked for: into the second cache, and from there into the first. */
 #define FAR_BYTES (8u * CPU_GROUP_BYTES)
 #define NEAR_BYTES (2u * CPU_GROUP_BYTES)
-
-/* Bytes of a panel, and the scales and codes of its block. */
-LANE uint64_t
-panel_bytes(const struct host_matrix *weight)
-{
-    return cpu_padded(weight->cols) / CPU_GROUP_COLS * CPU_GROUP_BYTES;
-}
-
-LANE const uint8_t *
-block_scales(const unsigned char *panel, uint64_t block)
-{
-    return panel + block / 4 * CPU_GROUP_BYTES + block % 4 * CPU_PANEL_ROWS;
-}
-
-LANE const uint8_t *
-block_codes(const unsigned char *panel, uint64_t block)
-{
-    return panel + block / 4 * CPU_GROUP_BYTES + 4 * CPU_PANEL_ROWS + block % 4 * (BLOCK / 2 * CPU_PANEL_ROWS);
-}
 
 #ifdef __AVX512F__
 
@@ -255,129 +233,245 @@ sum_panel(const unsigned char *panel, uint64_t n_blocks, const struct cpu_digits
     }
 }
 
-/* Several tokens: a chunk of a panel is looked up once for all of them.  [block][four columns][16 rows of 4 bytes] */
+/* Several tokens: a chunk of as many panels as fill two words is looked up once for all of them. */
+#ifdef __AVX512VNNI__
+#define PANELS 2u /* at once */
+#define TOKENS 6u
+#else
+#define PANELS 1u
+#define TOKENS (4u / PARTS)
+#endif
+#define WORDS (PANELS * PARTS)
+
 struct chunk {
-    _Alignas(64) uint8_t halves[CHUNK_BLOCKS][BLOCK / 4][4 * CPU_PANEL_ROWS];
-    const uint8_t *scales[CHUNK_BLOCKS];
-    bool is_free[CHUNK_BLOCKS];
+    _Alignas(64) uint8_t halves[CHUNK_BLOCKS][BLOCK / 4][WORDS][4 * W]; /* four columns of W rows a word */
+    _Alignas(64) int32_t scales[CHUNK_BLOCKS][WORDS][W];                /* the bits of f32 */
+    const uint8_t *codes[PANELS][CHUNK_BLOCKS];                         /* of scales */
+    bool is_free;
     unsigned n_blocks;
 };
 
-static void
-look_up_chunk(const unsigned char *panel, uint64_t first, uint64_t n_blocks, struct chunk *chunk)
+/* One block of a panel, its first word. */
+LANE void
+look_up_block(const unsigned char *panel, uint64_t at, struct chunk *chunk, unsigned block, unsigned word)
 {
-    chunk->n_blocks = n_blocks < CHUNK_BLOCKS ? (unsigned)n_blocks : CHUNK_BLOCKS;
-    for (unsigned block = 0; block < chunk->n_blocks; block++) {
-        const uint8_t *codes = block_codes(panel, first + block);
-        chunk->scales[block] = block_scales(panel, first + block);
-        chunk->is_free[block] = group_is_free(chunk->scales[block - block % 4]);
+    const uint8_t *codes = block_codes(panel, at);
+    UNROLL
+    for (unsigned part = 0; part < PARTS; part++) {
+        vi_store(chunk->scales[block][word + part], vi_sll(vi_load_u8(block_scales(panel, at) + part * W), 23));
+        UNROLL
         for (unsigned j = 0; j < BLOCK / 8; j++) {
-            UNROLL
-            for (unsigned part = 0; part < PARTS; part++) {
-                const vi raw = vi_load(codes + 4 * CPU_PANEL_ROWS * j + part * 4 * W);
-                vi_store(chunk->halves[block][2 * j] + part * 4 * W, look_up(low_halves(raw)));
-                vi_store(chunk->halves[block][2 * j + 1] + part * 4 * W, look_up(high_halves(raw)));
-            }
+            const vi raw = vi_load(codes + 4 * CPU_PANEL_ROWS * j + part * 4 * W);
+            vi_store(chunk->halves[block][2 * j][word + part], look_up(low_halves(raw)));
+            vi_store(chunk->halves[block][2 * j + 1][word + part], look_up(high_halves(raw)));
         }
     }
 }
 
-/* A block of TOKENS tokens, two digits of it.  With AVX2 eight sums, two words of weights and what a step needs make 13
- * of 16 registers. */
-LANE void
-dot_tokens(const uint8_t (*halves)[4 * CPU_PANEL_ROWS], const struct cpu_digits *const x[TOKENS],
-           vi sums[TOKENS][PARTS])
+/* The next chunk of the panels is asked for as this one is read: what comes is wanted all at once. */
+static void
+look_up_chunk(const unsigned char *panel, uint64_t stride, unsigned n_panels, uint64_t first, uint64_t n_blocks,
+              struct chunk *chunk)
 {
-    vi exact[TOKENS][PARTS][2];
+    const bool is_last = n_blocks <= CHUNK_BLOCKS;
+    const uint64_t ahead =
+        is_last ? n_panels * stride - first / 4 * CPU_GROUP_BYTES : CHUNK_BLOCKS / 4 * CPU_GROUP_BYTES;
+    chunk->n_blocks = is_last ? (unsigned)n_blocks : CHUNK_BLOCKS;
+    chunk->is_free = true;
+    for (unsigned p = 0; p < n_panels; p++, panel += stride) {
+        for (unsigned block = 0; block < chunk->n_blocks; block++) {
+            const uint8_t *scales = block_scales(panel, first + block);
+            if (block % 4 == 0) {
+                chunk->is_free &= group_is_free(scales);
+                for (unsigned i = 0; i < CPU_GROUP_BYTES; i += 64) {
+                    _mm_prefetch((const char *)scales + ahead + i, _MM_HINT_T0);
+                }
+            }
+            chunk->codes[p][block] = scales;
+            look_up_block(panel, first + block, chunk, block, p * PARTS);
+        }
+    }
+}
+
+/* A block of several tokens, two digits of it.  With VNNI the greater digit goes first, and its sum is shifted under
+ * the lesser one's; else there are two sums, and with AVX2 eight of them, two words of weights and what a step needs
+ * make 13 of 16 registers. */
+LANE void
+dot_tokens(const uint8_t (*halves)[WORDS][4 * W], const struct cpu_digits *const *x, const unsigned n_tokens,
+           const unsigned n_words, vi sums[TOKENS][WORDS])
+{
+#ifdef __AVX512VNNI__
+    const unsigned n_sums = 1;
+#else
+    const unsigned n_sums = 2;
+#endif
+    vi exact[TOKENS][WORDS][2];
     UNROLL
-    for (unsigned i = 0; i < 2 * PARTS * TOKENS; i++) {
-        exact[i / (2 * PARTS)][i / 2 % PARTS][i % 2] = vi_zero();
+    for (unsigned t = 0; t < n_tokens; t++) {
+        UNROLL
+        for (unsigned i = 0; i < n_words; i++) {
+            exact[t][i][0] = vi_zero();
+            exact[t][i][1] = vi_zero();
+        }
     }
     UNROLL
-    for (unsigned i = 0; i < BLOCK / 4; i++) {
-        vi u[PARTS];
+    for (unsigned pass = 0; pass < 3 - n_sums; pass++) {
         UNROLL
-        for (unsigned part = 0; part < PARTS; part++) {
-            u[part] = vi_load(halves[i] + part * 4 * W);
+        for (unsigned j = 0; j < BLOCK / 4; j++) {
+            vi u[WORDS];
+            UNROLL
+            for (unsigned i = 0; i < n_words; i++) {
+                u[i] = vi_load(halves[j][i]);
+            }
+            UNROLL
+            for (unsigned t = 0; t < n_tokens; t++) {
+                UNROLL
+                for (unsigned d = 0; d < n_sums; d++) {
+                    const vi digits = four_digits(x[t]->digits[n_sums == 1 ? 1 - pass : d] + 4 * j);
+                    UNROLL
+                    for (unsigned i = 0; i < n_words; i++) {
+                        exact[t][i][d] = add_products(exact[t][i][d], u[i], digits);
+                        KEEP(exact[t][i][d]);
+                    }
+                }
+            }
         }
         UNROLL
-        for (unsigned t = 0; t < TOKENS; t++) {
+        for (unsigned t = 0; t < n_tokens && n_sums == 1 && pass == 0; t++) {
             UNROLL
-            for (unsigned d = 0; d < 2; d++) {
-                const vi digits = four_digits(x[t]->digits[d] + 4 * i);
-                UNROLL
-                for (unsigned part = 0; part < PARTS; part++) {
-                    exact[t][part][d] = add_products(exact[t][part][d], u[part], digits);
-                    KEEP(exact[t][part][d]);
-                }
+            for (unsigned i = 0; i < n_words; i++) {
+                exact[t][i][0] = vi_sub(vi_sll(exact[t][i][0], DIGIT_BITS), vi_set1(x[t]->correction));
             }
         }
     }
     UNROLL
-    for (unsigned i = 0; i < TOKENS * PARTS; i++) {
-        sums[i / PARTS][i % PARTS] = join_digits(exact[i / PARTS][i % PARTS], 2, x[i / PARTS]);
+    for (unsigned t = 0; t < n_tokens; t++) {
+        UNROLL
+        for (unsigned i = 0; i < n_words; i++) {
+            sums[t][i] = n_sums == 1 ? exact[t][i][0] : join_digits(exact[t][i], 2, x[t]);
+        }
     }
 }
 
 /* What few blocks need, one token at a time. */
 LANE void
-add_third_digit(const uint8_t (*halves)[4 * CPU_PANEL_ROWS], const struct cpu_digits *x, vi sums[PARTS])
+add_third_digit(const uint8_t (*halves)[WORDS][4 * W], const struct cpu_digits *x, const unsigned n_words, vi *sums)
 {
-    vi exact[PARTS];
+    vi exact[WORDS];
     UNROLL
-    for (unsigned part = 0; part < PARTS; part++) {
-        exact[part] = vi_zero();
+    for (unsigned i = 0; i < n_words; i++) {
+        exact[i] = vi_zero();
     }
     ONE_BY_ONE
-    for (unsigned i = 0; i < BLOCK / 4; i++) {
-        const vi digits = four_digits(x->digits[2] + 4 * i);
+    for (unsigned j = 0; j < BLOCK / 4; j++) {
+        const vi digits = four_digits(x->digits[2] + 4 * j);
         UNROLL
-        for (unsigned part = 0; part < PARTS; part++) {
-            exact[part] = add_products(exact[part], vi_load(halves[i] + part * 4 * W), digits);
-            KEEP(exact[part]);
+        for (unsigned i = 0; i < n_words; i++) {
+            exact[i] = add_products(exact[i], vi_load(halves[j][i]), digits);
+            KEEP(exact[i]);
         }
     }
     UNROLL
-    for (unsigned part = 0; part < PARTS; part++) {
-        sums[part] = vi_add(sums[part], digit_sum(exact[part], 2));
+    for (unsigned i = 0; i < n_words; i++) {
+        sums[i] = vi_add(sums[i], digit_sum(exact[i], 2));
     }
 }
 
-/* totals: [TOKENS][CPU_PANEL_ROWS] */
+/* totals: [n_tokens][PANELS * CPU_PANEL_ROWS] */
 LANE void
-sum_chunk(const struct chunk *chunk, const struct cpu_digits *const first[TOKENS], float *totals)
+sum_chunk(const struct chunk *chunk, const struct cpu_digits *const *first, const unsigned n_tokens,
+          const unsigned n_words, const bool is_free, float *totals)
 {
-    vf sums[TOKENS][PARTS];
+    vf sums[TOKENS][WORDS];
+    const struct cpu_digits *x[TOKENS];
     UNROLL
-    for (unsigned i = 0; i < TOKENS * PARTS; i++) {
-        sums[i / PARTS][i % PARTS] = vf_zero();
+    for (unsigned t = 0; t < n_tokens; t++) {
+        x[t] = first[t];
+        UNROLL
+        for (unsigned i = 0; i < n_words; i++) {
+            sums[t][i] = vf_zero();
+        }
     }
     for (unsigned block = 0; block < chunk->n_blocks; block++) {
-        const struct cpu_digits *x[TOKENS];
-        vi dots[TOKENS][PARTS];
+        vi dots[TOKENS][WORDS];
+        dot_tokens(chunk->halves[block], x, n_tokens, n_words, dots);
         UNROLL
-        for (unsigned t = 0; t < TOKENS; t++) {
-            x[t] = first[t] + block;
-        }
-        dot_tokens(chunk->halves[block], x, dots);
-        UNROLL
-        for (unsigned t = 0; t < TOKENS; t++) {
+        for (unsigned t = 0; t < n_tokens; t++) {
             if (x[t]->n > 2) {
-                add_third_digit(chunk->halves[block], x[t], dots[t]);
+                add_third_digit(chunk->halves[block], x[t], n_words, dots[t]);
             }
-        }
-        UNROLL
-        for (unsigned i = 0; i < TOKENS * PARTS; i++) {
-            const unsigned t = i / PARTS, part = i % PARTS;
-            const int is_free = chunk->is_free[block] && digits_are_free(x[t]);
-            sums[t][part] = vf_fma(vf_from_int(dots[t][part]),
-                                   block_worth(chunk->scales[block] + part * W, x[t], is_free), sums[t][part]);
+            UNROLL
+            for (unsigned i = 0; i < n_words; i++) {
+                const vf worth = is_free ? vf_from_bits(vi_add(vi_load(chunk->scales[block][i]), vi_set1(x[t]->worth)))
+                                         : block_worth(chunk->codes[i / PARTS][block] + i % PARTS * W, x[t], false);
+                /* the product is exact, so that adding it with one rounding is adding it */
+                sums[t][i] = vf_fma(vf_from_int(dots[t][i]), worth, sums[t][i]);
+            }
+            x[t]++;
         }
     }
     UNROLL
-    for (unsigned i = 0; i < TOKENS * PARTS; i++) {
-        vf_store(totals + i * W, vf_add(vf_load(totals + i * W), sums[i / PARTS][i % PARTS]));
+    for (unsigned t = 0; t < n_tokens; t++) {
+        UNROLL
+        for (unsigned i = 0; i < n_words; i++) {
+            float *total = totals + (t * WORDS + i) * W;
+            vf_store(total, vf_add(vf_load(total), sums[t][i]));
+        }
     }
+}
+
+/* Functions of their own: what is inlined together has no registers left. */
+#define SUM_CHUNK(name, n_tokens, n_words, is_free)                                                                    \
+    static NOT_INLINED void name(const struct chunk *chunk, const struct cpu_digits *const *x, float *totals)          \
+    {                                                                                                                  \
+        sum_chunk(chunk, x, n_tokens, n_words, is_free, totals);                                                       \
+    }
+SUM_CHUNK(sum_most, TOKENS, WORDS, true)
+SUM_CHUNK(sum_two, 2, WORDS, true)
+SUM_CHUNK(sum_two_limited, 2, WORDS, false)
+#if PANELS > 1
+SUM_CHUNK(sum_four, 4, WORDS, true)
+SUM_CHUNK(sum_most_last, TOKENS, PARTS, true) /* of one panel */
+SUM_CHUNK(sum_two_last, 2, PARTS, true)
+SUM_CHUNK(sum_two_limited_last, 2, PARTS, false)
+#endif
+
+/* Whether none of a token's scales in a chunk meets a limit. */
+LANE bool
+chunk_digits_are_free(const struct cpu_digits *x, unsigned n_blocks)
+{
+    bool are_free = true;
+    for (unsigned block = 0; block < n_blocks; block += HOST_ACT_BLOCK / BLOCK) {
+        are_free &= digits_are_free(&x[block]);
+    }
+    return are_free;
+}
+
+/* As many of n_left tokens as go together; returns how many.  x: one more than there are. */
+LANE unsigned
+sum_some(const struct chunk *chunk, unsigned n_panels, const struct cpu_digits *const *x, uint64_t n_left,
+         float *totals)
+{
+    const unsigned n_most = n_left < TOKENS ? (unsigned)n_left : TOKENS;
+    bool are_free = chunk->is_free;
+    for (unsigned t = 0; t < n_most; t++) {
+        are_free &= chunk_digits_are_free(x[t], chunk->n_blocks);
+    }
+#if PANELS > 1
+    if (n_panels == 1) {
+        const bool is_full = n_most == TOKENS && are_free;
+        (is_full ? sum_most_last : (are_free ? sum_two_last : sum_two_limited_last))(chunk, x, totals);
+        return is_full ? TOKENS : 2;
+    }
+    if (are_free && n_most >= 3 && n_most < TOKENS) {
+        sum_four(chunk, x, totals);
+        return 4;
+    }
+#endif
+    (void)n_panels;
+    const bool is_full = n_most == TOKENS && are_free;
+    (is_full ? sum_most : (are_free ? sum_two : sum_two_limited))(chunk, x, totals);
+    return is_full ? TOKENS : 2;
 }
 
 LANE int
@@ -390,18 +484,7 @@ any_nan(const struct cpu_digits *x, uint64_t n_blocks)
     return found;
 }
 
-LANE void
-put_panel(const struct cpu_product *product, uint64_t i, uint64_t panel, const vf totals[PARTS])
-{
-    const uint64_t row = panel * CPU_PANEL_ROWS;
-    float *y = product->y + cpu_slot_of(product, i) * product->y_stride + row;
-    for (unsigned part = 0; part < PARTS && row + part * W < product->weight->rows; part++) {
-        const vf value = vf_round(totals[part], product->round);
-        vf_store_tail(y + part * W, value, product->weight->rows - row - part * W);
-    }
-}
-
-/* The same for digits: a token that holds a NaN gets NaN. */
+/* A token that holds a NaN gets NaN. */
 LANE void
 put_digits(const struct cpu_product *product, uint64_t i, uint64_t panel, const struct cpu_digits *x, vf totals[PARTS])
 {
@@ -430,106 +513,49 @@ panel_token(const struct cpu_product *product, uint64_t panel)
     put_digits(product, 0, panel, x, totals);
 }
 
-/* Tokens first .. first + n_tokens - 1, at most BATCH, through one panel; what the last group lacks repeats a token. */
+/* Tokens first .. first + n_tokens - 1, at most BATCH, through a panel or two; totals are kept while chunks pass. */
 static void
-panel_tokens(const struct cpu_product *product, uint64_t panel, uint64_t first, uint64_t n_tokens)
+panels_tokens(const struct cpu_product *product, uint64_t panel, unsigned n_panels, uint64_t first, uint64_t n_tokens)
 {
     const uint64_t n_blocks = product->input->n_padded / BLOCK;
-    const unsigned char *codes = product->weight->data + panel * panel_bytes(product->weight);
-    _Alignas(64) float totals[BATCH * CPU_PANEL_ROWS];
+    const uint64_t stride = panel_bytes(product->weight);
+    const unsigned char *codes = product->weight->data + panel * stride;
+    _Alignas(64) float totals[(BATCH + 1) * WORDS * W];
     struct chunk chunk;
-    memset(totals, 0, sizeof totals);
+    memset(totals, 0, (size_t)(n_tokens + 1) * WORDS * W * sizeof *totals);
     for (uint64_t block = 0; block < n_blocks; block += CHUNK_BLOCKS) {
-        look_up_chunk(codes, block, n_blocks - block, &chunk);
-        for (uint64_t t = 0; t < n_tokens; t += TOKENS) {
-            const struct cpu_digits *x[TOKENS];
-            for (unsigned i = 0; i < TOKENS; i++) {
-                x[i] = token_digits(product, first + (t + i < n_tokens ? t + i : n_tokens - 1)) + block;
-            }
-            sum_chunk(&chunk, x, totals + t * CPU_PANEL_ROWS);
+        const struct cpu_digits *x[BATCH + 1];
+        for (uint64_t t = 0; t <= n_tokens; t++) { /* one more than there are: an odd one has a partner */
+            x[t] = token_digits(product, first + (t < n_tokens ? t : n_tokens - 1)) + block;
+        }
+        look_up_chunk(codes, stride, n_panels, block, n_blocks - block, &chunk);
+        for (uint64_t t = 0; t < n_tokens;) {
+            t += sum_some(&chunk, n_panels, x + t, n_tokens - t, totals + t * WORDS * W);
         }
     }
-    for (uint64_t t = 0; t < n_tokens; t++) {
+    for (uint64_t i = 0; i < n_tokens * n_panels; i++) {
+        const uint64_t t = i / n_panels, p = i % n_panels;
         vf words[PARTS];
         UNROLL
         for (unsigned part = 0; part < PARTS; part++) {
-            words[part] = vf_load(totals + t * CPU_PANEL_ROWS + part * W);
+            words[part] = vf_load(totals + (t * WORDS + p * PARTS + part) * W);
         }
-        put_digits(product, first + t, panel, token_digits(product, first + t), words);
+        put_digits(product, first + t, panel + p, token_digits(product, first + t), words);
     }
 }
 
 void
 TIERED(k_panels)(const struct cpu_product *product, uint64_t begin, uint64_t end)
 {
-    for (uint64_t panel = begin / CPU_PANEL_ROWS; panel * CPU_PANEL_ROWS < end; panel++) {
-        if (product->n_tokens == 1) {
-            panel_token(product, panel);
-            continue;
-        }
-        for (uint64_t t = 0; t < product->n_tokens; t += BATCH) {
-            const uint64_t left = product->n_tokens - t;
-            panel_tokens(product, panel, t, left < BATCH ? left : BATCH);
-        }
+    const uint64_t first = begin / CPU_PANEL_ROWS, last = (end + CPU_PANEL_ROWS - 1) / CPU_PANEL_ROWS;
+    for (uint64_t panel = first; panel < last && product->n_tokens == 1; panel++) {
+        panel_token(product, panel);
     }
-}
-
-/* f32 activations: a weight's exact value times x, summed in f32.  x: [n_padded] */
-LANE void
-sum_panel_exact(const unsigned char *panel, uint64_t n_blocks, const float *x, vf totals[PARTS])
-{
-    for (unsigned part = 0; part < PARTS; part++) {
-        totals[part] = vf_zero();
-        for (uint64_t block = 0; block < n_blocks; block++) {
-            const uint8_t *codes = block_codes(panel, block) + part * 4 * W;
-            const vi code = vi_load_u8(block_scales(panel, block) + part * W);
-            /* half of a scale: e8m0 code 0 is 2^-127, its half and that of 2^-126 are subnormal */
-            const vf scale =
-                vf_mul(vf_from_bits(vi_or(vi_sll(code, 23), vi_and(vi_equal(code, vi_zero()), vi_set1(0x400000)))),
-                       vf_set1(0.5f));
-            const vi nan = vi_and(vi_equal(code, vi_set1(HEARTH_E8M0_NAN)), vi_set1(0x7FC00000));
-            vf sum = vf_zero();
-            for (unsigned j = 0; j < BLOCK / 8; j++) {
-                vi raw = vi_load(codes + 4 * CPU_PANEL_ROWS * j);
-                const float *values = x + block * BLOCK + 8 * j;
-                for (unsigned b = 0; b < 4; b++) {
-                    sum = vf_fma(vf_twice_e2m1(raw), vf_set1(values[b]), sum);
-                    sum = vf_fma(vf_twice_e2m1(vi_srl(raw, 4)), vf_set1(values[4 + b]), sum);
-                    raw = vi_srl(raw, 8);
-                }
-            }
-            totals[part] = vf_fma(sum, vf_from_bits(vi_or(vf_to_bits(scale), nan)), totals[part]);
+    for (uint64_t t = 0; t < product->n_tokens && product->n_tokens > 1; t += BATCH) {
+        const uint64_t left = product->n_tokens - t;
+        for (uint64_t panel = first; panel < last; panel += PANELS) {
+            const unsigned n_panels = last - panel < PANELS ? 1 : PANELS;
+            panels_tokens(product, panel, n_panels, t, left < BATCH ? left : BATCH);
         }
-    }
-}
-
-void
-TIERED(k_panels_exact)(const struct cpu_product *product, uint64_t begin, uint64_t end)
-{
-    const struct cpu_input *input = product->input;
-    for (uint64_t panel = begin / CPU_PANEL_ROWS; panel * CPU_PANEL_ROWS < end; panel++) {
-        const unsigned char *codes = product->weight->data + panel * panel_bytes(product->weight);
-        for (uint64_t i = 0; i < product->n_tokens; i++) {
-            vf totals[PARTS];
-            sum_panel_exact(codes, input->n_padded / BLOCK, input->plain + cpu_token_of(product, i) * input->n_padded,
-                            totals);
-            put_panel(product, i, panel, totals);
-        }
-    }
-}
-
-/* gates: the activation replaces the gate (hearth_swiglu, the same operations).  Exact numerics: not rounded. */
-void
-TIERED(k_swiglu)(float *gates, const float *ups, uint64_t n, float limit, const float *weight, bool native)
-{
-    const vf one = vf_set1(1.0f);
-    const vf most = vf_set1(limit);
-    for (uint64_t i = 0; i < n; i += W) {
-        const vf g = vf_min(most, vf_load_tail(gates + i, n - i));
-        const vf u = vf_max(vf_set1(-limit), vf_min(most, vf_load_tail(ups + i, n - i)));
-        const vf sigmoid = vf_div(one, vf_add(one, vf_exp(vf_negative(g))));
-        vf value = vf_mul(vf_mul(g, sigmoid), u);
-        value = weight == NULL ? value : vf_mul(value, vf_set1(*weight));
-        vf_store_tail(gates + i, vf_round(value, native), n - i);
     }
 }

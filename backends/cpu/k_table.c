@@ -43,8 +43,8 @@ const struct cpu_kernels TIERED(cpu_kernels) = {
     .roof_fmas = TIERED(k_roof_fmas),
     .roof_read = TIERED(k_roof_read),
 #ifdef __AVX512VNNI__
-    .dot_name = "vpdpbusd",
+    .dot_name = "vpdpbusd, two digits",
 #else
-    .dot_name = "vpmaddubsw",
+    .dot_name = "vpmaddubsw, two digits",
 #endif
 };

@@ -16,6 +16,7 @@ CPU_KERNELS = \
 	backends/cpu/k_pack.c \
 	backends/cpu/k_pairs.c \
 	backends/cpu/k_panels.c \
+	backends/cpu/k_panels_exact.c \
 	backends/cpu/k_roof.c \
 	backends/cpu/k_rows.c \
 	backends/cpu/k_table.c \
@@ -23,7 +24,8 @@ CPU_KERNELS = \
 	backends/cpu/kernels_tiered.h \
 	backends/cpu/lanes.h \
 	backends/cpu/lanes256.h \
-	backends/cpu/lanes512.h
+	backends/cpu/lanes512.h \
+	backends/cpu/panels.h
 CPU_AVX2 = -mavx2 -mfma -mf16c -mbmi -mbmi2
 CPU_AVX512 = $(CPU_AVX2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
 

@@ -13,6 +13,8 @@
 
 #define ROWS 4u
 #define TOKENS 6u
+#define NEAR_BYTES 512u
+#define LEAST_STRIDE 4096u
 #define PAIRS_STEP 64u /* elements that are decoded at once: two words of pairs */
 
 /* Exponents of what multiplies here: no product, no sum of 2^20 of them comes near the ends of f32. */
@@ -144,6 +146,7 @@ one_token(const struct cpu_product *product, uint64_t i, uint64_t row, uint64_t 
     const struct host_matrix *weight = product->weight;
     const uint64_t n = cpu_padded(weight->cols);
     const uint64_t token = cpu_token_of(product, i);
+    const uint64_t to_next = (n < LEAST_STRIDE ? LEAST_STRIDE / n : 1) * ROWS * n;
     const float *scales = row_scales(weight, row);
     const uint8_t *rows[ROWS];
     vf sums[ROWS];
@@ -157,8 +160,10 @@ one_token(const struct cpu_product *product, uint64_t i, uint64_t row, uint64_t 
         const uint16_t *x = token_pairs(product->input, token, k);
         UNROLL
         for (unsigned r = 0; r < ROWS; r++) {
-            _mm_prefetch((const char *)rows[r] + ROWS * n + k, _MM_HINT_T0);
-            _mm_prefetch((const char *)rows[r] + ROWS * n + k + 64, _MM_HINT_T0);
+            for (uint64_t line = k; line < k + HOST_ACT_BLOCK; line += 64) { /* as k_rows.c */
+                _mm_prefetch((const char *)rows[r] + to_next + line, _MM_HINT_T1);
+                _mm_prefetch((const char *)rows[r] + NEAR_BYTES + line, _MM_HINT_T0);
+            }
         }
         UNROLL
         for (unsigned step = 0; step < HOST_ACT_BLOCK; step += PAIRS_STEP) {
@@ -286,14 +291,18 @@ meet_two(const uint16_t *w, const uint16_t *const *x, uint64_t n, float *totals)
     meet(w, x, 2, n, totals);
 }
 
+/* next: rows of what is decoded next, stride bytes apart, asked for while the first tokens are met */
 LANE void
 meet_tile(const struct tile *tile, uint64_t n_rows, const uint16_t *const *x, uint64_t n_tokens, uint64_t n,
-          float *totals)
+          const unsigned char *next, uint64_t stride, float *totals)
 {
     uint64_t t = 0;
     while (t < n_tokens) {
         const bool is_full = t + TOKENS <= n_tokens;
         for (uint64_t r = 0; r < n_rows; r += ROWS) {
+            for (uint64_t i = 0; i < ROWS * TILE_COLS && t == 0; i += 64) {
+                _mm_prefetch((const char *)next + (r + i / TILE_COLS) * stride + i % TILE_COLS, _MM_HINT_T0);
+            }
             (is_full ? meet_six : meet_two)(tile->values[r], x + t, n, totals + (t * TILE_ROWS + r) * W);
         }
         t += is_full ? TOKENS : 2;
@@ -314,8 +323,10 @@ many_tokens(const struct cpu_product *product, uint64_t row, uint64_t n_rows)
         for (uint64_t t = 0; t <= n_tokens; t++) { /* one more than there are: an odd one has a partner */
             x[t] = token_pairs(product->input, cpu_token_of(product, t < n_tokens ? t : n_tokens - 1), begin);
         }
+        const unsigned char *next = begin + length < n ? product->weight->data + row * n + begin + length
+                                                       : product->weight->data + (row + TILE_ROWS) * n;
         decode_tile(product->weight, row, n_rows, begin, length, &tile);
-        meet_tile(&tile, n_rows, x, n_tokens, length, totals);
+        meet_tile(&tile, n_rows, x, n_tokens, length, next, n, totals);
     }
     for (uint64_t t = 0; t < n_tokens; t++) {
         float *y = product->y + cpu_slot_of(product, t) * product->y_stride + row;

@@ -247,6 +247,7 @@ struct chunk {
     _Alignas(64) uint8_t halves[CHUNK_BLOCKS][BLOCK / 4][WORDS][4 * W]; /* four columns of W rows a word */
     _Alignas(64) int32_t scales[CHUNK_BLOCKS][WORDS][W];                /* the bits of f32 */
     const uint8_t *codes[PANELS][CHUNK_BLOCKS];                         /* of scales */
+    const char *ahead[PANELS];                                          /* what is read next; NULL: asked for */
     bool is_free;
     unsigned n_blocks;
 };
@@ -268,27 +269,38 @@ look_up_block(const unsigned char *panel, uint64_t at, struct chunk *chunk, unsi
     }
 }
 
-/* The next chunk of the panels is asked for as this one is read: what comes is wanted all at once. */
 static void
 look_up_chunk(const unsigned char *panel, uint64_t stride, unsigned n_panels, uint64_t first, uint64_t n_blocks,
               struct chunk *chunk)
 {
     const bool is_last = n_blocks <= CHUNK_BLOCKS;
-    const uint64_t ahead =
-        is_last ? n_panels * stride - first / 4 * CPU_GROUP_BYTES : CHUNK_BLOCKS / 4 * CPU_GROUP_BYTES;
+    const uint64_t next = is_last ? n_panels * stride : (first + CHUNK_BLOCKS) / 4 * CPU_GROUP_BYTES;
     chunk->n_blocks = is_last ? (unsigned)n_blocks : CHUNK_BLOCKS;
     chunk->is_free = true;
     for (unsigned p = 0; p < n_panels; p++, panel += stride) {
+        chunk->ahead[p] = (const char *)panel + next;
         for (unsigned block = 0; block < chunk->n_blocks; block++) {
             const uint8_t *scales = block_scales(panel, first + block);
-            if (block % 4 == 0) {
-                chunk->is_free &= group_is_free(scales);
-                for (unsigned i = 0; i < CPU_GROUP_BYTES; i += 64) {
-                    _mm_prefetch((const char *)scales + ahead + i, _MM_HINT_T0);
-                }
-            }
+            chunk->is_free &= block % 4 != 0 || group_is_free(scales);
             chunk->codes[p][block] = scales;
             look_up_block(panel, first + block, chunk, block, p * PARTS);
+        }
+    }
+}
+
+/* Asks for a block of the next chunk, or of the next panels, while the first tokens meet this one: all at once it would
+ * be waited for.  Beyond the weight's end it asks for nothing that matters. */
+LANE void
+fetch_next(const struct chunk *chunk, unsigned block, const unsigned n_panels)
+{
+    if (chunk->ahead[0] == NULL) {
+        return;
+    }
+    UNROLL
+    for (unsigned p = 0; p < n_panels; p++) {
+        UNROLL
+        for (unsigned i = 0; i < CPU_GROUP_BYTES / 4; i += 64) {
+            _mm_prefetch(chunk->ahead[p] + block * (CPU_GROUP_BYTES / 4) + i, _MM_HINT_T0);
         }
     }
 }
@@ -394,6 +406,7 @@ sum_chunk(const struct chunk *chunk, const struct cpu_digits *const *first, cons
     }
     for (unsigned block = 0; block < chunk->n_blocks; block++) {
         vi dots[TOKENS][WORDS];
+        fetch_next(chunk, block, n_words / PARTS);
         dot_tokens(chunk->halves[block], x, n_tokens, n_words, dots);
         UNROLL
         for (unsigned t = 0; t < n_tokens; t++) {
@@ -531,6 +544,7 @@ panels_tokens(const struct cpu_product *product, uint64_t panel, unsigned n_pane
         look_up_chunk(codes, stride, n_panels, block, n_blocks - block, &chunk);
         for (uint64_t t = 0; t < n_tokens;) {
             t += sum_some(&chunk, n_panels, x + t, n_tokens - t, totals + t * WORDS * W);
+            chunk.ahead[0] = NULL;
         }
     }
     for (uint64_t i = 0; i < n_tokens * n_panels; i++) {

@@ -220,16 +220,26 @@ meet_two(const struct meeting *m, bool scaled)
     }
 }
 
+/* What a tile is decoded from: `bytes` of each row, asked for while the tile before meets its first tokens. */
+struct source {
+    const unsigned char *data;
+    uint64_t stride, bytes;
+};
+
 /* All rows of a tile with n_tokens tokens of x: TOKENS at a time, what is left by twos. */
 LANE void
 meet_tile(const struct tile *tile, uint64_t n_rows, const bool scaled, const float *const *x, uint64_t n_tokens,
-          uint64_t n, float *totals)
+          uint64_t n, const struct source *next, float *totals)
 {
     uint64_t t = 0;
     while (t < n_tokens) {
         const bool is_full = t + TOKENS <= n_tokens;
         for (uint64_t r = 0; r < n_rows; r += ROWS) {
             const struct meeting m = {tile->values[r], &tile->scales[0][r], x + t, totals + (t * TILE_ROWS + r) * W, n};
+            for (uint64_t i = 0; i < ROWS * next->bytes && t == 0; i += 64) {
+                _mm_prefetch((const char *)next->data + (r + i / next->bytes) * next->stride + i % next->bytes,
+                             _MM_HINT_T0);
+            }
             if (!is_full) {
                 meet_two(&m, scaled);
             } else if (scaled) {
@@ -257,8 +267,13 @@ tile_tokens(const struct cpu_product *product, const uint32_t dtype, uint64_t ro
             const uint64_t token = first + (t < n_tokens ? t : n_tokens - 1);
             x[t] = input + cpu_token_of(product, token) * n + begin;
         }
+        const bool is_last = begin + length == n;
+        const uint64_t stride = row_bytes(dtype, n);
+        const struct source next = {product->weight->data + (is_last ? row + TILE_ROWS : row) * stride +
+                                        (is_last ? 0 : row_bytes(dtype, begin + length)),
+                                    stride, row_bytes(dtype, TILE_COLS)};
         decode_tile(product->weight, dtype, row, n_rows, begin, length, &tile);
-        meet_tile(&tile, n_rows, dtype == HEARTH_E4M3, x, n_tokens, length, totals);
+        meet_tile(&tile, n_rows, dtype == HEARTH_E4M3, x, n_tokens, length, &next, totals);
     }
 }
 

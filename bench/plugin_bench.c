@@ -1,6 +1,6 @@
 /* plugin_bench.c - the heavy operations of a plugin at V4-Flash's sizes, beside the roof of this machine.
  *
- *     plugin-bench FILE.so [KEY=VALUE ...]
+ *     plugin-bench FILE.so [KEY=VALUE ...] [only=NAME]
  *
  * Each line is the median of several rounds; between rounds of an operation the roof (a plain read of memory by as many
  * threads as there are cores) is measured again, so that other load on the machine weighs on both.  Weights are cycled
@@ -124,6 +124,32 @@ make_view(struct bench *bench, uint64_t n_floats)
     return view;
 }
 
+/* Stored rows as a session would hold them: random codes, bf16 numbers near 1, scales near `scale`. */
+static struct hearth_view
+make_rows(struct bench *bench, uint64_t n, uint64_t n_codes, unsigned char mask, uint64_t n_bf16, uint64_t n_scales,
+          unsigned char scale, uint64_t row_bytes)
+{
+    struct hearth_error err;
+    struct hearth_view view = {NULL, 0};
+    unsigned char *rows = random_bytes(bench, n * row_bytes, mask);
+    for (uint64_t i = 0; i < n; i++) {
+        unsigned char *row = rows + i * row_bytes + n_codes;
+        for (uint64_t j = 0; j < n_bf16; j++, row += 2) {
+            const uint16_t bits = hearth_bf16_from_f32((float)(int64_t)(next_random(bench) >> 33) * 0x1p-30f - 1.0f);
+            memcpy(row, &bits, sizeof bits);
+        }
+        for (uint64_t j = 0; j < n_scales; j++) {
+            row[j] = (unsigned char)(scale + next_random(bench) % 2);
+        }
+    }
+    if (bench->plugin->buffer_alloc(bench->device, n * row_bytes, &view.buffer, &err) < 0 ||
+        bench->plugin->buffer_write(bench->device, view, rows, n * row_bytes, NULL, &err) < 0) {
+        die("buffer", &err);
+    }
+    free(rows);
+    return view;
+}
+
 struct reader {
     pthread_t thread;
     const uint64_t *words;
@@ -174,12 +200,36 @@ compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static const char *
+give_option(void *context, const char *key)
+{
+    const struct bench *bench = context;
+    const size_t length = strlen(key);
+    for (char **option = bench->options; *option != NULL; option++) {
+        if (strncmp(*option, key, length) == 0 && (*option)[length] == '=') {
+            return *option + length + 1;
+        }
+    }
+    return NULL;
+}
+
+/* Option `only`: the lines whose names begin so. */
+static bool
+is_wanted(const struct bench *bench, const char *name)
+{
+    const char *only = give_option((void *)(uintptr_t)bench, "only");
+    return only == NULL || strncmp(name, only, strlen(only)) == 0;
+}
+
 /* commands: [n_commands], one after the other in each round. */
 static void
 measure(struct bench *bench, const uint64_t *words, const char *name, const struct hearth_command *commands,
         size_t n_commands, double bytes, double products)
 {
     double seconds[ROUNDS], roofs[ROUNDS];
+    if (!is_wanted(bench, name)) {
+        return;
+    }
     for (int round = -1; round < ROUNDS; round++) {
         struct hearth_error err;
         const double roof = measure_roof(words);
@@ -262,62 +312,79 @@ bench_experts(struct bench *bench, const uint64_t *words, const char *name, cons
     measure(bench, words, name, commands, 4, n_used * 3.0 * DIM * INNER * 17.0 / 32.0, 3.0 * n * TOP_K * DIM * INNER);
 }
 
+static const struct hearth_weight *
+make_vector(struct bench *bench, uint64_t n)
+{
+    static float zeros[256];
+    struct hearth_error err;
+    struct hearth_weight *vector;
+    const struct hearth_matrix matrix = {
+        .dtype = HEARTH_F32, .rows = 1, .cols = n, .data = zeros, .data_bytes = n * sizeof(float)};
+    if (bench->plugin->weight_create(bench->device, HEARTH_WEIGHT_VECTOR, &matrix, 1, &vector, &err) < 0) {
+        die("vector", &err);
+    }
+    return vector;
+}
+
+/* The last n tokens of a session that has n_entries compressed rows, one for `ratio` tokens. */
 static void
-bench_attention(struct bench *bench, const uint64_t *words, const char *name, uint32_t n_entries)
+bench_attention(struct bench *bench, const uint64_t *words, const char *name, uint32_t n, uint32_t ratio,
+                uint32_t n_entries)
 {
     enum { HEADS = 64, DIM = 512, ROPE = 64, WINDOW = 128 };
     struct hearth_command command = {.op = HEARTH_OP_ATTENTION, .numerics = HEARTH_NATIVE};
     const uint64_t row_bytes = hearth_kv_row_bytes(HEARTH_KV_PACKED, DIM, ROPE);
-    float zeros[HEADS] = {0.0f};
-    struct hearth_error err;
-    struct hearth_weight *vectors[2];
-    for (int i = 0; i < 2; i++) {
-        const struct hearth_matrix matrix = {.dtype = HEARTH_F32,
-                                             .rows = 1,
-                                             .cols = i == 0 ? HEADS : ROPE / 2,
-                                             .data = zeros,
-                                             .data_bytes = i == 0 ? 256 : 128};
-        if (bench->plugin->weight_create(bench->device, HEARTH_WEIGHT_VECTOR, &matrix, 1, &vectors[i], &err) < 0) {
-            die("vector", &err);
-        }
-    }
-    command.args.attention = (struct hearth_op_attention){.q = make_view(bench, HEADS * DIM),
-                                                          .ring = make_view(bench, WINDOW * row_bytes / 4),
-                                                          .entries = make_view(bench, n_entries * row_bytes / 4),
-                                                          .o = make_view(bench, HEADS * DIM),
-                                                          .sinks = vectors[0],
-                                                          .inv_freq = vectors[1],
-                                                          .position = 4ull * n_entries - 1,
-                                                          .n = 1,
-                                                          .n_heads = HEADS,
-                                                          .head_dim = DIM,
-                                                          .rope_dim = ROPE,
-                                                          .window = WINDOW,
-                                                          .ring_slots = WINDOW,
-                                                          .ratio = 4,
-                                                          .kv_format = HEARTH_KV_PACKED};
+    const uint64_t n_codes = DIM - ROPE, n_scales = n_codes / 64, slots = WINDOW - 1 + n;
+    command.args.attention = (struct hearth_op_attention){
+        .q = make_view(bench, (uint64_t)n * HEADS * DIM),
+        .ring = make_rows(bench, slots, n_codes, 0xBF, ROPE, n_scales, 125, row_bytes),
+        .entries = make_rows(bench, n_entries, n_codes, 0xBF, ROPE, n_scales, 125, row_bytes),
+        .o = make_view(bench, (uint64_t)n * HEADS * DIM),
+        .sinks = make_vector(bench, HEADS),
+        .inv_freq = make_vector(bench, ROPE / 2),
+        .position = (uint64_t)ratio * n_entries - n,
+        .n = n,
+        .n_heads = HEADS,
+        .head_dim = DIM,
+        .rope_dim = ROPE,
+        .window = WINDOW,
+        .ring_slots = (uint32_t)slots,
+        .ratio = ratio,
+        .kv_format = HEARTH_KV_PACKED};
     const double n_keys = WINDOW + n_entries;
-    measure(bench, words, name, &command, 1, n_keys * (double)row_bytes, 2.0 * n_keys * HEADS * DIM);
+    measure(bench, words, name, &command, 1, n_keys * (double)row_bytes, 2.0 * n * n_keys * HEADS * DIM);
 }
 
 static void
-bench_index(struct bench *bench, const uint64_t *words, const char *name, uint32_t n_entries)
+bench_index(struct bench *bench, const uint64_t *words, const char *name, uint32_t n, uint32_t n_entries)
 {
-    enum { HEADS = 64, WIDTH = 128, TOP_K = 512 };
+    enum { HEADS = 64, WIDTH = 128, TOP_K = 512, ROPE = 64 };
+    struct hearth_error err;
     struct hearth_command command = {.op = HEARTH_OP_INDEX_TOPK, .numerics = HEARTH_NATIVE};
+    struct hearth_command query = {.op = HEARTH_OP_INDEX_QUERY, .numerics = HEARTH_NATIVE};
     const uint64_t row_bytes = hearth_index_row_bytes(HEARTH_KV_PACKED, WIDTH);
-    command.args.index_topk = (struct hearth_op_index_topk){.q = make_view(bench, HEADS * WIDTH),
-                                                            .head_weights = make_view(bench, HEADS),
-                                                            .keys = make_view(bench, n_entries * row_bytes / 4),
-                                                            .indices = make_view(bench, TOP_K),
-                                                            .position = 4ull * n_entries - 1,
-                                                            .n = 1,
+    command.args.index_topk = (struct hearth_op_index_topk){
+        .q = make_view(bench, (uint64_t)n * HEADS * WIDTH),
+        .head_weights = make_view(bench, (uint64_t)n * HEADS),
+        .keys = make_rows(bench, n_entries, WIDTH / 2, 0xFF, 0, WIDTH / 32, 125, row_bytes),
+        .indices = make_view(bench, (uint64_t)n * TOP_K),
+        .position = 4ull * n_entries - n,
+        .n = n,
+        .n_heads = HEADS,
+        .width = WIDTH,
+        .ratio = 4,
+        .top_k = TOP_K,
+        .kv_format = HEARTH_KV_PACKED};
+    query.args.index_query = (struct hearth_op_index_query){.q = command.args.index_topk.q,
+                                                            .inv_freq = make_vector(bench, ROPE / 2),
+                                                            .n = n,
                                                             .n_heads = HEADS,
                                                             .width = WIDTH,
-                                                            .ratio = 4,
-                                                            .top_k = TOP_K,
-                                                            .kv_format = HEARTH_KV_PACKED};
-    measure(bench, words, name, &command, 1, n_entries * (double)row_bytes, (double)n_entries * HEADS * WIDTH);
+                                                            .rope_dim = ROPE};
+    if (bench->plugin->submit(bench->device, &query, 1, NULL, 0, NULL, &err) < 0) {
+        die(name, &err);
+    }
+    measure(bench, words, name, &command, 1, n_entries * (double)row_bytes, (double)n * n_entries * HEADS * WIDTH);
 }
 
 static void
@@ -327,7 +394,7 @@ bench_all(struct bench *bench)
     const struct hearth_weight *experts[N_EXPERTS];
     uint64_t *words = take(ROOF_BYTES);
     memset(words, 1, ROOF_BYTES);
-    for (int i = 0; i < N_EXPERTS; i++) {
+    for (int i = 0; is_wanted(bench, "experts") && i < N_EXPERTS; i++) {
         experts[i] = make_weight(bench, HEARTH_WEIGHT_EXPERT, HEARTH_E2M1X2, 2048, 4096);
     }
     bench_experts(bench, words, "experts e2m1, 1 token", experts, N_EXPERTS, 1);
@@ -335,24 +402,13 @@ bench_all(struct bench *bench)
     bench_linear(bench, words, "linear e4m3, 1 token", HEARTH_E4M3, 4096, 4096, 1, 12);
     bench_linear(bench, words, "linear e4m3, 64 tokens", HEARTH_E4M3, 4096, 4096, 64, 2);
     bench_linear(bench, words, "linear bf16, 1 token", HEARTH_BF16, 16384, 4096, 1, 2);
-    bench_attention(bench, words, "attention, 640 keys", 512);
-    bench_attention(bench, words, "attention, 8320 keys", 8192);
-    bench_index(bench, words, "index_topk, 16384 entries", 16384);
-    bench_index(bench, words, "index_topk, 262144 entries", 262144);
+    bench_attention(bench, words, "attention, 640 keys", 1, 4, 512);
+    bench_attention(bench, words, "attention, 8320 keys", 1, 128, 8192);
+    bench_attention(bench, words, "attention, 640 keys, n = 64", 64, 4, 512);
+    bench_index(bench, words, "index_topk, 16384 entries", 1, 16384);
+    bench_index(bench, words, "index_topk, 262144 entries", 1, 262144);
+    bench_index(bench, words, "index_topk, 16384, n = 64", 64, 16384);
     free(words);
-}
-
-static const char *
-give_option(void *context, const char *key)
-{
-    const struct bench *bench = context;
-    const size_t length = strlen(key);
-    for (char **option = bench->options; *option != NULL; option++) {
-        if (strncmp(*option, key, length) == 0 && (*option)[length] == '=') {
-            return *option + length + 1;
-        }
-    }
-    return NULL;
 }
 
 static void
@@ -383,6 +439,18 @@ load(const char *path)
     return plugin;
 }
 
+/* What the device itself says of its limits. */
+static void
+print_roof(struct bench *bench)
+{
+    struct hearth_error err;
+    struct hearth_roof roof = {.struct_size = sizeof roof};
+    if (bench->plugin->measure != NULL && bench->plugin->measure(bench->device, 0.4, &roof, &err) == 0) {
+        printf("# at best %.1f GB/s, %.0f G mul/s by %s, %.0f G mul/s in f32\n", 1e-9 * roof.read_bytes_per_second,
+               0.5e-9 * roof.operations_per_second, roof.operation, 0.5e-9 * roof.exact_operations_per_second);
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -402,6 +470,7 @@ main(int argc, char **argv)
         die("device", &err);
     }
     printf("# %s: %s\n", bench.plugin->name, info.name);
+    print_roof(&bench);
     bench_all(&bench);
     bench.plugin->close(bench.device);
     bench.plugin->stop();

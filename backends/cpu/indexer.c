@@ -5,8 +5,6 @@
  *
  * In native numerics the dot products, a_h, the products with a_h and the score are each rounded to bf16, so ties are
  * common; the lower entry wins. */
-#include <stdlib.h>
-
 #include <math.h>
 #include <string.h>
 
@@ -60,6 +58,12 @@ cpu_index_query(struct host_call *call, const struct hearth_op_index_query *op)
     }
 }
 
+/* A group of queries and its work space: one a thread, or one that all threads share. */
+struct group {
+    struct cpu_index_query queries[CPU_INDEX_QUERIES];
+    uint32_t n;
+};
+
 struct index_topk {
     const struct cpu_kernels *kernels;
     bool native;
@@ -68,11 +72,13 @@ struct index_topk {
     int32_t *indices;
     uint64_t row_bytes;
     uint64_t max_entries;
-    uint64_t padded_heads; /* n_heads rounded up to 16 */
-    float *turned;         /* [copies][width][padded_heads]: q with heads along a row */
-    float *factors;        /* [copies][padded_heads]: a_h */
-    float *scores;         /* [copies][max_entries] */
-    float *keys_f32;       /* [threads][width] */
+    struct group *groups; /* [threads], or the one */
+    uint32_t group_size;
+    float *key;           /* [threads][width] */
+    uint8_t *bytes;       /* [threads][CPU_INDEX_TILE][width] */
+    float *block_units;   /* [threads][CPU_INDEX_TILE][blocks] */
+    int32_t *chosen;      /* [threads][2 * CPU_CHOOSE_ROOM] */
+    uint64_t first_token; /* of the shared group */
     const struct hearth_op_index_topk *op;
 };
 
@@ -82,125 +88,125 @@ visible(const struct hearth_op_index_topk *op, uint64_t token)
     return (op->position + token + 1) / op->ratio;
 }
 
-/* A token's queries turned and its factors rounded, in the place of a thread, or in the one place that all share. */
+static uint64_t
+count_blocks(uint32_t width)
+{
+    return (width + HOST_INDEX_BLOCK - 1) / HOST_INDEX_BLOCK;
+}
+
+/* A token's factors rounded and its queries in the form for the kernel. */
 static void
-prepare_query(const struct index_topk *work, uint64_t token, uint32_t copy)
+prepare_query(const struct index_topk *work, uint64_t token, struct cpu_index_query *query)
 {
     const struct hearth_op_index_topk *op = work->op;
     const float scale = (float)(1.0 / sqrt((double)op->width) / sqrt((double)op->n_heads));
-    float *turned = work->turned + copy * op->width * work->padded_heads;
-    float *factors = work->factors + copy * work->padded_heads;
-    memset(turned, 0, (size_t)(op->width * work->padded_heads) * sizeof *turned);
-    memset(factors, 0, (size_t)work->padded_heads * sizeof *factors);
+    const float *q = work->q + token * op->n_heads * op->width;
+    memset(query->factors, 0, (size_t)query->stride * sizeof *query->factors);
     for (uint32_t h = 0; h < op->n_heads; h++) {
-        const float *q = work->q + (token * op->n_heads + h) * op->width;
         const float factor = work->head_weights[token * op->n_heads + h] * scale;
-        factors[h] = work->native ? hearth_round_bf16(factor) : factor;
+        query->factors[h] = work->native ? hearth_round_bf16(factor) : factor;
+    }
+    query->is_in_bytes = op->kv_format == HEARTH_KV_PACKED && op->width % HOST_INDEX_BLOCK == 0 &&
+                         work->kernels->index_query(q, op->n_heads, op->width, query);
+    if (query->is_in_bytes) {
+        return;
+    }
+    memset(query->turned, 0, (size_t)(op->width * query->stride) * sizeof *query->turned);
+    for (uint32_t h = 0; h < op->n_heads; h++) {
         for (uint32_t i = 0; i < op->width; i++) {
-            turned[i * work->padded_heads + h] = q[i];
+            query->turned[i * query->stride + h] = q[(uint64_t)h * op->width + i];
         }
     }
 }
 
+/* The tokens from `first` on whose choice is a choice; ret_n_entries: those that any of them sees. */
 static void
-score_entries(const struct index_topk *work, uint64_t begin, uint64_t end, uint32_t thread, uint32_t copy)
+prepare_group(const struct index_topk *work, uint64_t first, struct group *group, uint64_t *ret_n_entries)
+{
+    const uint64_t left = work->op->n - first;
+    group->n = left < work->group_size ? (uint32_t)left : work->group_size;
+    *ret_n_entries = visible(work->op, first + group->n - 1);
+    for (uint32_t i = 0; *ret_n_entries > work->op->top_k && i < group->n; i++) {
+        prepare_query(work, first + i, &group->queries[i]);
+    }
+}
+
+static void
+score_entries(const struct index_topk *work, const struct group *group, uint64_t begin, uint64_t end, uint32_t thread)
 {
     const struct hearth_op_index_topk *op = work->op;
     const struct cpu_index index = {
-        .q = work->turned + copy * op->width * work->padded_heads,
-        .head_weights = work->factors + copy * work->padded_heads,
+        .queries = group->queries,
+        .n_queries = group->n,
         .keys = work->keys,
         .row_bytes = work->row_bytes,
-        .n_heads = op->n_heads,
         .width = op->width,
         .format = op->kv_format,
         .native = work->native,
-        .scores = work->scores + copy * work->max_entries,
-        .key = work->keys_f32 + (uint64_t)thread * op->width,
+        .key = work->key + (uint64_t)thread * op->width,
+        .bytes = work->bytes + (uint64_t)thread * CPU_INDEX_TILE * op->width,
+        .block_units = work->block_units + thread * CPU_INDEX_TILE * count_blocks(op->width),
     };
     work->kernels->index(&index, begin, end);
 }
 
-/* Whether entry a is a worse choice than b. */
-static bool
-is_worse(const float *scores, int32_t a, int32_t b)
-{
-    return scores[a] < scores[b] || (scores[a] == scores[b] && a > b);
-}
-
-/* heap: the worst of the chosen on top */
 static void
-sift_down(int32_t *heap, uint64_t n, uint64_t at, const float *scores)
+choose_entries(const struct index_topk *work, const struct group *group, uint64_t first, uint64_t begin, uint64_t end,
+               uint32_t thread)
 {
-    for (;;) {
-        uint64_t worst = at;
-        for (uint64_t child = 2 * at + 1; child <= 2 * at + 2 && child < n; child++) {
-            worst = is_worse(scores, heap[child], heap[worst]) ? child : worst;
-        }
-        if (worst == at) {
-            return;
-        }
-        const int32_t moved = heap[at];
-        heap[at] = heap[worst];
-        heap[worst] = moved;
-        at = worst;
+    const uint32_t top_k = work->op->top_k;
+    for (uint64_t i = begin; i < end; i++) {
+        work->kernels->choose(group->queries[i].scores, visible(work->op, first + i), top_k,
+                              work->chosen + thread * 2 * CPU_CHOOSE_ROOM(top_k), work->indices + (first + i) * top_k);
     }
 }
 
-static int
-compare_i32(const void *a, const void *b)
-{
-    int32_t x, y;
-    memcpy(&x, a, sizeof x);
-    memcpy(&y, b, sizeof y);
-    return (x > y) - (x < y);
-}
-
-/* indices: [top_k]; keeps the best in a heap, so that no sort of all scores is needed.  Entries come in ascending
- * order, so one that is no better than the worst chosen is a worse choice than it. */
+/* item: group */
 static void
-choose(const struct cpu_kernels *kernels, const float *scores, uint64_t n, uint32_t top_k, int32_t *indices)
-{
-    const uint64_t n_chosen = n < top_k ? n : top_k;
-    for (uint64_t i = 0; i < top_k; i++) {
-        indices[i] = i < n_chosen ? (int32_t)i : -1;
-    }
-    if (n_chosen == n) {
-        return;
-    }
-    for (uint64_t at = n_chosen / 2; at-- > 0;) {
-        sift_down(indices, n_chosen, at, scores);
-    }
-    uint64_t w = n_chosen < n ? kernels->next_above(scores, n_chosen, n, scores[indices[0]]) : n;
-    while (w < n) {
-        indices[0] = (int32_t)w;
-        sift_down(indices, n_chosen, 0, scores);
-        w = kernels->next_above(scores, w + 1, n, scores[indices[0]]);
-    }
-    qsort(indices, (size_t)n_chosen, sizeof *indices, compare_i32);
-}
-
-/* item: token */
-static void
-choose_tokens(void *context, uint64_t begin, uint64_t end, uint32_t thread)
+run_groups(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 {
     const struct index_topk *work = context;
-    float *scores = work->scores + thread * work->max_entries;
-    for (uint64_t t = begin; t < end; t++) {
-        const uint64_t n = visible(work->op, t);
-        if (n > work->op->top_k) {
-            prepare_query(work, t, thread);
-            score_entries(work, 0, n, thread, thread);
+    struct group *group = &work->groups[thread];
+    for (uint64_t item = begin; item < end; item++) {
+        const uint64_t first = item * work->group_size;
+        uint64_t n_entries;
+        prepare_group(work, first, group, &n_entries);
+        if (n_entries > work->op->top_k) {
+            score_entries(work, group, 0, n_entries, thread);
         }
-        choose(work->kernels, scores, n, work->op->top_k, work->indices + t * work->op->top_k);
+        choose_entries(work, group, first, 0, group->n, thread);
     }
 }
 
-/* item: entry of the only token */
+/* item: entry for the shared group */
 static void
 score_shared(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 {
-    score_entries(context, begin, end, thread, 0);
+    const struct index_topk *work = context;
+    score_entries(work, &work->groups[0], begin, end, thread);
+}
+
+/* item: token of the shared group */
+static void
+choose_shared(void *context, uint64_t begin, uint64_t end, uint32_t thread)
+{
+    const struct index_topk *work = context;
+    choose_entries(work, &work->groups[0], work->first_token, begin, end, thread);
+}
+
+/* Few groups: all threads work at one. */
+static void
+run_shared(struct index_topk *work, struct cpu_pool *pool, uint64_t cost)
+{
+    struct group *group = &work->groups[0];
+    for (; work->first_token < work->op->n; work->first_token += group->n) {
+        uint64_t n_entries;
+        prepare_group(work, work->first_token, group, &n_entries);
+        if (n_entries > work->op->top_k) {
+            cpu_pool_run(pool, n_entries, CPU_INDEX_TILE, cost * group->n, (struct cpu_work){score_shared, work});
+        }
+        cpu_pool_run(pool, group->n, 1, n_entries / 8, (struct cpu_work){choose_shared, work});
+    }
 }
 
 static bool
@@ -209,6 +215,45 @@ check_topk(struct host_call *call, const struct hearth_op_index_topk *op)
     cpu_kv_check(call, op->kv_format, op->width, 0);
     return call->status == 0 && host_call_check(call, op->ratio > 0 && op->n > 0, "ratio and n: 1 or more wanted") &&
            host_call_check(call, op->position < (uint64_t)INT32_MAX - op->n, "position: within 31 bits wanted");
+}
+
+/* Places for n queries.  Those that need no scores have none. */
+static void
+take_queries(struct host_call *call, const struct index_topk *work, struct cpu_index_query *queries, uint32_t n)
+{
+    const uint32_t width = work->op->width;
+    const uint64_t n_blocks = count_blocks(width);
+    const uint64_t n_scores = work->max_entries > work->op->top_k ? work->max_entries : 0;
+    for (uint32_t i = 0; i < n && n_scores > 0; i++) {
+        struct cpu_index_query *query = &queries[i];
+        query->stride = ((uint64_t)work->op->n_heads + 15) / 16 * 16;
+        query->turned = host_scratch_take(call, width * query->stride, sizeof *query->turned);
+        query->codes = (int8_t *)query->turned;
+        query->corrections = host_scratch_take(call, n_blocks * query->stride, sizeof *query->corrections);
+        query->multipliers = host_scratch_take(call, n_blocks * query->stride, sizeof *query->multipliers);
+        query->units = host_scratch_take(call, n_blocks * query->stride, sizeof *query->units);
+        query->totals = host_scratch_take(call, query->stride, sizeof *query->totals);
+        query->factors = host_scratch_take(call, query->stride, sizeof *query->factors);
+        query->joint_factors = host_scratch_take(call, query->stride, sizeof *query->joint_factors);
+        query->scores = host_scratch_take(call, n_scores, sizeof *query->scores);
+    }
+}
+
+static void
+take_space(struct host_call *call, struct index_topk *work, uint64_t n_groups)
+{
+    const uint64_t n_threads = cpu_pool_threads(call->device->pool);
+    const uint64_t width = work->op->width;
+    work->groups = host_scratch_take(call, n_groups, sizeof *work->groups);
+    work->key = host_scratch_take(call, n_threads * width, sizeof *work->key);
+    work->bytes = host_scratch_take(call, n_threads * CPU_INDEX_TILE, width);
+    work->block_units =
+        host_scratch_take(call, n_threads * CPU_INDEX_TILE * count_blocks((uint32_t)width), sizeof *work->block_units);
+    work->chosen = host_scratch_take(call, n_threads * 2 * CPU_CHOOSE_ROOM(work->op->top_k), sizeof *work->chosen);
+    for (uint64_t i = 0; call->status == 0 && i < n_groups; i++) {
+        memset(&work->groups[i], 0, sizeof work->groups[i]);
+        take_queries(call, work, work->groups[i].queries, work->group_size);
+    }
 }
 
 void
@@ -228,24 +273,18 @@ cpu_index_topk(struct host_call *call, const struct hearth_op_index_topk *op)
         work.keys = host_view(call, "keys", op->keys, work.max_entries, work.row_bytes, 1);
     }
     const uint64_t n_threads = cpu_pool_threads(pool);
-    const bool shared = op->n == 1;
-    const uint64_t n_copies = shared ? 1 : n_threads;
-    work.padded_heads = ((uint64_t)op->n_heads + 15) / 16 * 16;
-    work.turned = host_scratch_take(call, n_copies * op->width, work.padded_heads * sizeof *work.turned);
-    work.factors = host_scratch_take(call, n_copies, work.padded_heads * sizeof *work.factors);
-    work.scores = host_scratch_take(call, n_copies, work.max_entries * sizeof *work.scores);
-    work.keys_f32 = host_scratch_take(call, n_threads, op->width * sizeof *work.keys_f32);
+    const bool shared = op->n < 2 * CPU_INDEX_QUERIES * n_threads;
+    work.group_size = op->n < CPU_INDEX_QUERIES ? op->n : CPU_INDEX_QUERIES;
+    take_space(call, &work, shared ? 1 : n_threads);
     if (call->status < 0) {
         return;
     }
-    const uint64_t cost = work.padded_heads * op->width / 8;
-    if (!shared) {
-        cpu_pool_run(pool, op->n, 1, cost * (1 + work.max_entries), (struct cpu_work){choose_tokens, &work});
-        return;
+    const uint64_t cost = (uint64_t)op->n_heads * op->width / 32;
+    if (shared) {
+        run_shared(&work, pool, cost);
+    } else {
+        const uint64_t n_groups = (op->n + work.group_size - 1) / work.group_size;
+        cpu_pool_run(pool, n_groups, 1, cost * work.group_size * (1 + work.max_entries),
+                     (struct cpu_work){run_groups, &work});
     }
-    if (work.max_entries > op->top_k) {
-        prepare_query(&work, 0, 0);
-        cpu_pool_run(pool, work.max_entries, 16, cost, (struct cpu_work){score_shared, &work});
-    }
-    choose(work.kernels, work.scores, work.max_entries, op->top_k, work.indices);
 }

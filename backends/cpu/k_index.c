@@ -2,7 +2,9 @@
  *
  *     score[w] = sum_h relu(q_h . key_w) * a_h
  *
- * Native: the dot products, the products with a_h and the score are each rounded to bf16. */
+ * Native: the dot products, the products with a_h and the score are each rounded to bf16.  A tile of keys serves all
+ * the command's queries.  What is e2m1 on both sides is multiplied as bytes (k_index_bytes.c), all else in f32, here.
+ */
 #include "backends/cpu/kernels_tiered.h"
 
 /* key: [width] */
@@ -43,7 +45,7 @@ unpack_key_blocks(const struct cpu_index *work, const unsigned char *bytes, floa
 
 /* The weighted sum of n_words words of heads for one key. */
 LANE vf
-score_words(const struct cpu_index *work, const float *key, uint64_t stride, uint64_t first, const unsigned n_words)
+score_words(const struct cpu_index *work, const struct cpu_index_query *query, uint64_t first, const unsigned n_words)
 {
     vf dots[4];
     vf score = vf_zero();
@@ -52,59 +54,78 @@ score_words(const struct cpu_index *work, const float *key, uint64_t stride, uin
         dots[i] = vf_zero();
     }
     for (uint32_t d = 0; d < work->width; d++) {
-        const vf element = vf_set1(key[d]);
+        const vf element = vf_set1(work->key[d]);
         UNROLL
         for (unsigned i = 0; i < n_words; i++) {
-            dots[i] = vf_fma(vf_load(work->q + d * stride + first + i * W), element, dots[i]);
+            dots[i] = vf_fma(vf_load(query->turned + d * query->stride + first + i * W), element, dots[i]);
         }
     }
     UNROLL
     for (unsigned i = 0; i < n_words; i++) {
         const vf dot = vf_round(dots[i], work->native);
-        const vf part = vf_round(vf_mul(dot, vf_load(work->head_weights + first + i * W)), work->native);
+        const vf part = vf_round(vf_mul(dot, vf_load(query->factors + first + i * W)), work->native);
         score = vf_add(score, vf_where_less(vf_zero(), dot, part));
     }
     return score;
 }
 
-void
-TIERED(k_index)(const struct cpu_index *work, uint64_t begin, uint64_t end)
+/* Scores of n entries from `first` on. */
+static void
+score_f32(const struct cpu_index *work, const struct cpu_index_query *query, uint64_t first, uint32_t n, float *scores)
 {
-    const uint64_t stride = (work->n_heads + 15u) / 16u * 16u;
-    for (uint64_t w = begin; w < end; w++) {
+    for (uint32_t k = 0; k < n; k++) {
+        const unsigned char *bytes = work->keys + (first + k) * work->row_bytes;
         vf score = vf_zero();
         if (work->format == HEARTH_KV_PACKED && work->width % HOST_INDEX_BLOCK == 0) {
-            unpack_key_blocks(work, work->keys + w * work->row_bytes, work->key);
+            unpack_key_blocks(work, bytes, work->key);
         } else {
-            unpack_key(work, work->keys + w * work->row_bytes, work->key);
+            unpack_key(work, bytes, work->key);
         }
-        for (uint64_t first = 0; first < stride;) {
-            if (stride - first >= 4 * W) {
-                score = vf_add(score, score_words(work, work->key, stride, first, 4));
-                first += 4 * W;
+        for (uint64_t head = 0; head < query->stride;) {
+            if (query->stride - head >= 4 * W) {
+                score = vf_add(score, score_words(work, query, head, 4));
+                head += 4 * W;
             } else {
-                score = vf_add(score, score_words(work, work->key, stride, first, 1));
-                first += W;
+                score = vf_add(score, score_words(work, query, head, 1));
+                head += W;
             }
         }
-        const float sum = vf_sum(score);
-        const float rounded = work->native ? hearth_round_bf16(sum) : sum;
-        work->scores[w] = rounded == rounded ? rounded : -INFINITY; /* NaN is the worst */
+        scores[k] = vf_sum(score);
     }
 }
 
-uint64_t
-TIERED(k_next_above)(const float *scores, uint64_t begin, uint64_t end, float limit)
+/* NaN is the worst; -0 is 0, so that equal scores have equal bits. */
+static void
+finish_scores(bool native, const float *sums, uint32_t n, float *scores)
 {
-    const vf limits = vf_set1(limit);
-    uint64_t i = begin;
-    for (; i + W <= end; i += W) {
-        const int above = vf_any_greater(vf_load(scores + i), limits);
-        if (above != 0) {
-            return i + (unsigned)__builtin_ctz((unsigned)above);
+    for (uint32_t k = 0; k < n; k += W) {
+        const vf score = vf_add(vf_round(vf_load(sums + k), native), vf_zero());
+        vf_store_tail(scores + k, vf_max(score, vf_set1(-INFINITY)), n - k); /* NaN: the second operand */
+    }
+}
+
+void
+TIERED(k_index)(const struct cpu_index *work, uint64_t begin, uint64_t end)
+{
+    struct cpu_index_tile tile = {.n = 0};
+    float sums[CPU_INDEX_TILE] = {0.0f};
+    bool any_in_bytes = false;
+    for (uint32_t t = 0; t < work->n_queries; t++) {
+        any_in_bytes = any_in_bytes || work->queries[t].is_in_bytes;
+    }
+    for (uint64_t first = begin; first < end; first += CPU_INDEX_TILE) {
+        const uint32_t n = end - first < CPU_INDEX_TILE ? (uint32_t)(end - first) : CPU_INDEX_TILE;
+        if (any_in_bytes) {
+            TIERED(k_index_tile)(work, first, n, &tile);
+        }
+        for (uint32_t t = 0; t < work->n_queries; t++) {
+            const struct cpu_index_query *query = &work->queries[t];
+            if (query->is_in_bytes) {
+                TIERED(k_index_score)(work, query, &tile, sums);
+            } else {
+                score_f32(work, query, first, n, sums);
+            }
+            finish_scores(work->native, sums, n, query->scores + first);
         }
     }
-    for (; i < end && !(scores[i] > limit); i++) {
-    }
-    return i;
 }

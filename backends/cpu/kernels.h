@@ -25,17 +25,46 @@ struct cpu_attend {
 #define CPU_HEADS 16u
 #define CPU_KEY_TILE 16u
 
-/* Scores of entries begin .. end-1 for one query. */
+/* Queries that meet a tile of keys, and keys in a tile. */
+#define CPU_INDEX_QUERIES 4u
+#define CPU_INDEX_TILE 32u
+
+/* One token's query of the indexer: in f32, or as bytes in blocks of 32 elements (k_index_bytes.c).  stride: n_heads
+ * rounded up to 16. */
+struct cpu_index_query {
+    bool is_in_bytes, is_joint; /* joint: units of a head's blocks are the same, and in joint_factors */
+    uint64_t stride;
+    float *factors;                     /* [stride]: a_h; 0 beyond n_heads */
+    float *turned;                      /* [width][stride], heads along a row */
+    int8_t *codes;                      /* [width / 4][stride][4], in the place of turned */
+    int32_t *corrections, *multipliers; /* [width / 32][stride] */
+    float *units;                       /* [width / 32][stride] */
+    int32_t *totals;                    /* [stride]: sums of corrections */
+    float *joint_factors;               /* [stride] */
+    float *scores;                      /* of all entries: results */
+};
+
+/* Entries begin .. end-1 meet some queries. */
 struct cpu_index {
-    const float *q;            /* [width][n_heads padded to 16]: transposed */
-    const float *head_weights; /* [n_heads padded to 16], times the scale, rounded; 0 beyond n_heads */
+    const struct cpu_index_query *queries; /* [n_queries] */
+    uint32_t n_queries;
     const unsigned char *keys;
     uint64_t row_bytes;
-    uint32_t n_heads, width, format;
+    uint32_t width, format;
     bool native;
-    float *scores;
-    float *key; /* [width]: work space */
+    float *key;         /* [width]: work space, as are */
+    uint8_t *bytes;     /* [CPU_INDEX_TILE][width] */
+    float *block_units; /* [CPU_INDEX_TILE][width / 32] */
 };
+
+struct cpu_index_tile {
+    uint32_t n;
+    bool is_joint; /* the scales of each key are in units */
+    float units[CPU_INDEX_TILE];
+};
+
+/* Entries that choose looks at together; it needs as much work space twice. */
+#define CPU_CHOOSE_ROOM(top_k) (((uint64_t)(top_k) + 15) / 16 * 32 + 64)
 
 struct cpu_kernels {
     const char *name;
@@ -73,9 +102,12 @@ struct cpu_kernels {
     void (*round_e4m3)(float *x, uint32_t n, uint8_t *codes, uint8_t *scales);
 
     void (*attend)(const struct cpu_attend *attend);
+    /* A native query, [n_heads][width], into bytes, whole blocks; query has its factors.  False: it takes f32. */
+    bool (*index_query)(const float *q, uint32_t n_heads, uint32_t width, struct cpu_index_query *query);
     void (*index)(const struct cpu_index *index, uint64_t begin, uint64_t end);
-    /* The first of scores begin .. end-1 that is greater than limit, or end. */
-    uint64_t (*next_above)(const float *scores, uint64_t begin, uint64_t end, float limit);
+    /* The top_k best of n scores, none a NaN or -0, ascending, then -1; of equal ones the lower entries.
+     * work: [2 * CPU_CHOOSE_ROOM(top_k)] */
+    void (*choose)(const float *scores, uint64_t n, uint32_t top_k, int32_t *work, int32_t *indices);
 
     float (*squares)(const float *x, uint64_t n);
     /* out[d] = round(sum_s factors[s] * x[s][d]) */

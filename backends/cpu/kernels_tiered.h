@@ -27,7 +27,8 @@ void TIERED(k_round_e2m1)(float *x, uint32_t n, uint8_t *codes, uint8_t *scales)
 void TIERED(k_round_e4m3)(float *x, uint32_t n, uint8_t *codes, uint8_t *scales);
 void TIERED(k_attend)(const struct cpu_attend *attend);
 void TIERED(k_index)(const struct cpu_index *index, uint64_t begin, uint64_t end);
-uint64_t TIERED(k_next_above)(const float *scores, uint64_t begin, uint64_t end, float limit);
+bool TIERED(k_index_query)(const float *q, uint32_t n_heads, uint32_t width, struct cpu_index_query *query);
+void TIERED(k_choose)(const float *scores, uint64_t n, uint32_t top_k, int32_t *work, int32_t *indices);
 float TIERED(k_squares)(const float *x, uint64_t n);
 void TIERED(k_collapse)(bool native, const float *x, const float *factors, uint32_t n_streams, uint64_t dim,
                         float *out);
@@ -44,5 +45,11 @@ uint64_t TIERED(k_roof_fmas)(uint64_t n_rounds);
 void TIERED(k_roof_read)(const unsigned char *from, uint64_t n);
 void TIERED(k_affinities)(float *x, uint64_t n);
 void TIERED(k_pool)(const float *const *scores, const float *const *values, uint64_t n_slots, uint64_t n, float *out);
+
+/* k_index_bytes.c, for k_index.c: keys first .. first+n-1 unpacked; their scores, in native numerics not yet rounded.
+ */
+void TIERED(k_index_tile)(const struct cpu_index *work, uint64_t first, uint32_t n, struct cpu_index_tile *tile);
+void TIERED(k_index_score)(const struct cpu_index *work, const struct cpu_index_query *query,
+                           const struct cpu_index_tile *tile, float *scores);
 
 #endif

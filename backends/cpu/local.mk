@@ -10,7 +10,9 @@ noinst_LTLIBRARIES += \
 endif
 CPU_KERNELS = \
 	backends/cpu/k_attend.c \
+	backends/cpu/k_choose.c \
 	backends/cpu/k_index.c \
+	backends/cpu/k_index_bytes.c \
 	backends/cpu/k_input.c \
 	backends/cpu/k_layer.c \
 	backends/cpu/k_pack.c \

@@ -1,6 +1,7 @@
-/* check_index_topk.c - which entries win.  Two kinds of trials: small integers with width * heads a power of four,
- * where every step is exact in any order, ties abound and the bits are the contract; and random ones, where no entry
- * left out may be clearly better than one taken. */
+/* check_index_topk.c - which entries win.  Three kinds of trials: small integers with width * heads a power of four,
+ * where every step is exact in any order, ties abound and the bits are the contract; random ones, where no entry left
+ * out may be clearly better than one taken; and those whose queries are what index_query makes in native numerics, e2m1
+ * in blocks, which a backend may multiply in another way: with scales near each other or far apart. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,11 +11,14 @@
 static const struct shape {
     uint32_t n, n_heads, width, ratio, top_k;
     uint64_t position;
-    bool integers;
+    enum contents { RANDOM, INTEGERS, QUANTISED, SPREAD, WILD } contents;
 } shapes[] = {
-    {1, 1, 16, 4, 1, 2, true},       {1, 2, 32, 4, 7, 91, true},    {9, 4, 64, 4, 5, 30, true},
-    {1, 8, 128, 4, 512, 4095, true}, {3, 4, 32, 4, 16, 63, false},  {1, 64, 128, 4, 64, 2050, false},
-    {6, 1, 64, 3, 2, 0, true},       {5, 4, 64, 4, 33, 400, false},
+    {1, 1, 16, 4, 1, 2, INTEGERS},       {1, 2, 32, 4, 7, 91, INTEGERS},     {9, 4, 64, 4, 5, 30, INTEGERS},
+    {1, 8, 128, 4, 512, 4095, INTEGERS}, {3, 4, 32, 4, 16, 63, RANDOM},      {1, 64, 128, 4, 64, 2050, RANDOM},
+    {6, 1, 64, 3, 2, 0, INTEGERS},       {5, 4, 64, 4, 33, 400, RANDOM},     {1, 64, 128, 4, 64, 2051, QUANTISED},
+    {5, 24, 128, 4, 33, 417, QUANTISED}, {2, 80, 128, 2, 40, 333, SPREAD},   {4, 3, 96, 4, 20, 390, SPREAD},
+    {3, 20, 128, 4, 50, 810, WILD},      {40, 2, 32, 4, 40, 300, QUANTISED}, {1, 16, 64, 1, 1, 1500, INTEGERS},
+    {1, 8, 32, 1, 700, 1402, INTEGERS},  {70, 1, 64, 2, 9, 3, QUANTISED},
 };
 
 struct answer {
@@ -124,9 +128,41 @@ expect_indices(struct check_trial *trial, const struct hearth_op_index_topk *op,
 }
 
 static double
-pick(struct check_trial *trial, bool integers)
+pick(struct check_trial *trial, enum contents contents)
 {
-    return integers ? (double)check_below(trial, 5) - 2.0 : check_normal(trial);
+    return contents == INTEGERS ? (double)check_below(trial, 5) - 2.0 : check_normal(trial);
+}
+
+/* One row of a key or of a head's query; what is not RANDOM has blocks of 32 with scales of their own. */
+static void
+pick_row(struct check_trial *trial, enum contents contents, uint32_t width, double *row)
+{
+    double scale = 1.0;
+    for (uint32_t i = 0; i < width; i++) {
+        if (i % 32 == 0 && contents == SPREAD) {
+            scale = ldexp(1.0, (int)check_below(trial, 5));
+        } else if (i % 32 == 0 && contents == WILD) { /* some blocks are zero */
+            scale = check_below(trial, 6) == 0 ? 0.0 : ldexp(1.0, (int)check_below(trial, 24) - 12);
+        }
+        row[i] = pick(trial, contents) * scale;
+    }
+}
+
+static void
+fill_queries(struct check_trial *trial, enum contents contents, uint64_t n_rows, uint32_t width, float *q)
+{
+    for (uint64_t r = 0; contents != RANDOM && r < n_rows; r++, q += width) {
+        double row[128];
+        unsigned char bytes[128];
+        pick_row(trial, contents, width, row);
+        if (contents != INTEGERS) {
+            check_index_encode(row, HEARTH_KV_PACKED, width, bytes);
+            check_index_decode(bytes, HEARTH_KV_PACKED, width, q);
+        }
+        for (uint32_t i = 0; contents == INTEGERS && i < width; i++) {
+            q[i] = (float)row[i];
+        }
+    }
 }
 
 static void
@@ -149,11 +185,10 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     float *weights = check_input(trial, "head_weights", &op->head_weights, op->n, op->n_heads, 0.3);
     unsigned char *keys = check_tensor(trial, "keys", &op->keys, CHECK_IN, answer->max_entries + 1, row_bytes, 0);
     check_tensor(trial, "indices", &op->indices, CHECK_OUT, (uint64_t)op->n * op->top_k, 4, 4ull * op->top_k);
-    trial->tensors[3].same_bits = shape->integers;
-    for (uint64_t i = 0; i < (uint64_t)op->n * op->n_heads * op->width; i++) {
-        q[i] = shape->integers ? (float)pick(trial, true) : q[i];
-    }
-    for (uint32_t i = 0; shape->integers && i < op->n * op->n_heads; i++) {
+    const bool integers = shape->contents == INTEGERS;
+    trial->tensors[3].same_bits = integers;
+    fill_queries(trial, shape->contents, (uint64_t)op->n * op->n_heads, op->width, q);
+    for (uint32_t i = 0; integers && i < op->n * op->n_heads; i++) {
         weights[i] = check_below(trial, 2) ? 0.5f : 1.0f;
     }
     answer->scores = check_alloc(trial, op->n * answer->max_entries + 1, sizeof(double));
@@ -161,9 +196,7 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     for (uint64_t w = 0; w < answer->max_entries; w++) {
         double wide[128];
         float key[128];
-        for (uint32_t i = 0; i < op->width; i++) {
-            wide[i] = pick(trial, shape->integers);
-        }
+        pick_row(trial, shape->contents, op->width, wide);
         check_index_encode(wide, op->kv_format, op->width, keys + w * row_bytes);
         check_index_decode(keys + w * row_bytes, op->kv_format, op->width, key);
         for (uint32_t t = 0; t < op->n; t++) {
@@ -172,7 +205,7 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
                              &answer->slacks[t * answer->max_entries + w]);
         }
     }
-    if (shape->integers) {
+    if (integers) {
         expect_indices(trial, op, answer);
     }
     trial->n = &op->n;
@@ -182,7 +215,7 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     trial->n_products = (double)op->n * answer->max_entries * op->n_heads * op->width;
     snprintf(trial->name, sizeof trial->name, "n=%u heads=%u width=%u ratio=%u top_k=%u position=%llu%s", op->n,
              op->n_heads, op->width, op->ratio, op->top_k, (unsigned long long)op->position,
-             shape->integers ? " ties" : "");
+             (const char *[]){"", " ties", " quantised", " scales apart", " wild scales"}[shape->contents]);
 }
 
 const struct check check_index_topk = {

@@ -90,6 +90,9 @@ TIERED(k_pack_panel)(const unsigned char *data, const unsigned char *scales, uin
 {
     const uint64_t row_bytes = n_groups * GROUP_BLOCKS * BLOCK_BYTES, n_blocks = n_groups * GROUP_BLOCKS;
     for (uint64_t group = 0; group < n_groups; group++, out += CPU_GROUP_BYTES) {
+        for (uint64_t row = CPU_PANEL_ROWS; row < 2 * CPU_PANEL_ROWS; row++) { /* of the next panel, most likely */
+            _mm_prefetch((const char *)(data + row * row_bytes + group * GROUP_BLOCKS * BLOCK_BYTES), _MM_HINT_T0);
+        }
         pack_scales(scales + group * GROUP_BLOCKS, n_blocks, out);
         for (unsigned block = 0; block < GROUP_BLOCKS; block++) {
             pack_block(data + (group * GROUP_BLOCKS + block) * BLOCK_BYTES, row_bytes,

@@ -19,7 +19,12 @@ awk -F, 'NF != 11 { exit 1 }' bench.csv || fail "--csv: 11 columns wanted"
 head -1 bench.csv | grep -q '^phase,tokens,tokens_per_second' || fail "--csv: its head wanted"
 [ "$(grep -c '<svg ' bench.svg)" = 3 ] && [ "$(grep -c '</svg>' bench.svg)" = 3 ] || fail "--plot: two charts in one file wanted"
 
+awk -v seconds="$(json load/seconds)" -v bytes="$(json load/bytes)" -v rate="$(json load/bytes_per_second)" '
+    BEGIN { e = bytes / seconds / rate - 1; exit !(seconds > 0 && bytes > 0 && e * e < 1e-9) }' || fail "how loading went wanted"
+[ "$(json load/mapped_bytes)" = 0 ] && [ "$(json load/packed_bytes)" = 0 ] || fail "no file of random weights wanted"
+
 hearth_gives 0 bench --synthetic tiny --layers 1 -C 16 -n 4 -r 1
+grep -q '^load  *[0-9.]* [KM]iB in ' out || fail "text: how loading went wanted"
 grep -q 'synthetic tiny (1 layer)' out || fail "text: the model wanted"
 grep -q '^routed_experts ' out && grep -q '^total ' out || fail "text: what a token needs wanted"
 hearth_gives 0 bench --synthetic tiny --layers 1 --sweep -n 1 -r 1 --json

@@ -152,8 +152,15 @@ cache_begin(const char *path, const struct cache_content *content, struct cache_
         free(draft.beside);
         return status;
     }
-    (void)unlink(path); /* out of date; whoever has it mapped keeps it */
-    status = take_room(&draft, err);
+    struct mapped_file file;
+    if (cache_map(path, content, &file, NULL) == HEARTH_OK) { /* while we came for the lock */
+        file_unmap(&file);
+        errno = EWOULDBLOCK;
+        status = error_set_errno(err, HEARTH_EIO, "%s: another process wrote it", path);
+    } else {
+        (void)unlink(path); /* out of date; whoever has it mapped keeps it */
+        status = take_room(&draft, err);
+    }
     if (status < 0) {
         cache_drop(&draft);
         return status;

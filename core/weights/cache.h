@@ -47,8 +47,8 @@ struct cache_draft {
 };
 
 /* Makes the folder, takes the lock, throws away what a killed process left and what lies at PATH, and takes all of the
- * disk's room before anything is written.  Errors: EIO (native EWOULDBLOCK: another process is at it), EMEMORY.
- * Owner: the caller; cache_finish or cache_drop. */
+ * disk's room before anything is written.  Errors: EIO (native EWOULDBLOCK: another process is at it, or done),
+ * EMEMORY. Owner: the caller; cache_finish or cache_drop. */
 int cache_begin(const char *path, const struct cache_content *content, struct cache_draft *ret_draft,
                 struct hearth_error *err);
 /* These bytes are done; they may go to the disk now. */

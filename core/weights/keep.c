@@ -130,6 +130,30 @@ pack_file(struct weights *weights, uint32_t device, const struct weight_list *li
     return cache_finish(&draft, content, progress, err);
 }
 
+/* A file that is there and cannot be read stays as it is: what hinders may pass.  reason: not NULL */
+static int
+map_or_pack(struct weights *weights, uint32_t device, const struct weight_list *list, const char *path,
+            const struct cache_content *content, const struct hearth_progress *progress, struct hearth_error *reason)
+{
+    struct mapped_file *file = &weights->caches[device];
+    int status = cache_map(path, content, file, reason);
+    if (status == HEARTH_EFORMAT) {
+        log_line(HEARTH_LOG_INFO, "%s; packed anew", reason->text);
+    } else if (status == HEARTH_OK || reason->native != ENOENT) {
+        weights->facts.mapped_bytes += file->size;
+        return status;
+    }
+    status = pack_file(weights, device, list, path, content, progress, reason);
+    if (status == HEARTH_OK) {
+        status = cache_map(path, content, file, reason);
+        weights->facts.packed_bytes += file->size;
+    } else if (reason->native == EWOULDBLOCK && cache_map(path, content, file, NULL) == HEARTH_OK) {
+        weights->facts.mapped_bytes += file->size; /* another process was done in this moment */
+        status = HEARTH_OK;
+    }
+    return status;
+}
+
 int
 weights_keep(struct weights *weights, uint32_t device, const struct weight_list *list, const char *folder,
              const struct hearth_progress *progress, struct hearth_error *err)
@@ -144,16 +168,7 @@ weights_keep(struct weights *weights, uint32_t device, const struct weight_list 
     if (!path) {
         return error_no_memory(err, "a path");
     }
-    int status = cache_map(path, &content, &weights->caches[device], &reason);
-    weights->facts.mapped_bytes += status == HEARTH_OK ? content.size_bytes : 0;
-    if (status < 0) {
-        if (reason.native != ENOENT) {
-            log_line(HEARTH_LOG_INFO, "%s; packed anew", reason.text);
-        }
-        status = pack_file(weights, device, list, path, &content, progress, &reason);
-        status = status < 0 ? status : cache_map(path, &content, &weights->caches[device], &reason);
-        weights->facts.packed_bytes += status == HEARTH_OK ? content.size_bytes : 0;
-    }
+    const int status = map_or_pack(weights, device, list, path, &content, progress, &reason);
     free(path);
     if (status == HEARTH_EINTERRUPTED) {
         return error_set(err, status, "%s", reason.text);

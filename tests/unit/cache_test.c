@@ -90,7 +90,13 @@ START_TEST(what_was_written_is_mapped)
     ck_assert_int_eq(err.native, ENOENT);
     write_cache(7);
     expect_mapped(7);
-    write_cache(9); /* replaces it */
+    struct cache_draft draft;
+    ck_assert_int_eq(cache_begin(path, &content, &draft, &err), HEARTH_EIO); /* nothing to do */
+    ck_assert_int_eq(err.native, EWOULDBLOCK);
+    ck_assert(!is_there(beside));
+    expect_mapped(7);
+    checkpoint_write_file(folder, "weights", "out of date", 11);
+    write_cache(9);
     expect_mapped(9);
 }
 END_TEST
@@ -324,6 +330,9 @@ START_TEST(what_cannot_be_kept_is_packed_into_memory)
     expect(run(NULL, NULL, false), true, false);
     find_file(file);
     ck_assert_int_eq(unlink(file), 0);
+    ck_assert_int_eq(mkdir(file, 0700), 0);
+    expect(run(NULL, NULL, false), false, false); /* something else has its name */
+    ck_assert_int_eq(rmdir(file), 0);
     snprintf(locked, sizeof locked, "%s.new", file);
     const int descriptor = open(locked, O_RDWR | O_CREAT, 0600);
     ck_assert_int_eq(flock(descriptor, LOCK_EX), 0);

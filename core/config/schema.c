@@ -1,4 +1,6 @@
 /* schema.c - every configuration key: name, type, range, default, unit, meaning. */
+#include <config.h>
+
 #include "core/config/schema.h"
 
 #include <stdlib.h>
@@ -22,7 +24,7 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
      .member = CONFIG_MEMBER_U64, .help = "worker threads on the host; 0: one per core"},
     {.name = "plugins.path", .type = CONFIG_LIST, .fallback = "", .offset = AT(plugins.path),
      .member = CONFIG_MEMBER_LIST, .help = "folders with plugins, searched in order before the installed ones"},
-    {.name = "plugins.load", .type = CONFIG_LIST, .fallback = "ref\n", .offset = AT(plugins.load),
+    {.name = "plugins.load", .type = CONFIG_LIST, .fallback = HEARTH_DEFAULT_PLUGINS, .offset = AT(plugins.load),
      .member = CONFIG_MEMBER_LIST, .help = "names of the plugins to load, in order of preference"},
     {.name = "device.plugin", .type = CONFIG_STRING, .offset = AT(device.plugin), .member = CONFIG_MEMBER_STRING,
      .help = "the plugin whose device runs the model; unset: the first of plugins.load that has a device"},

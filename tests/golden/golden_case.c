@@ -114,6 +114,7 @@ golden_config(const char *folder, const char *const *options)
     ck_assert_msg(hearth_config_new(&config, &err) == HEARTH_OK, "%s", err.text);
     ck_assert_msg(hearth_config_set(config, "model.path", folder, "test", &err) == HEARTH_OK, "%s", err.text);
     ck_assert_msg(hearth_config_set(config, "plugins.path", PLUGIN_FOLDER, "test", &err) == HEARTH_OK, "%s", err.text);
+    ck_assert_msg(hearth_config_set(config, "plugins.load", "ref", "test", &err) == HEARTH_OK, "%s", err.text);
     for (size_t i = 0; options && options[i]; i += 2) {
         ck_assert_msg(hearth_config_set(config, options[i], options[i + 1], "test", &err) == HEARTH_OK, "%s", err.text);
     }

@@ -35,7 +35,7 @@ size_t golden_list(char *names[GOLDEN_MAX_CASES]);
 void golden_open(const char *name, struct golden_case *ret_case);
 void golden_close(struct golden_case *golden);
 
-/* A configuration for a model folder; options: NULL-terminated key, value, key, value ... */
+/* A configuration for a model folder, on ref unless told; options: NULL-terminated key, value, key, value ... */
 struct hearth_config *golden_config(const char *folder, const char *const *options);
 struct hearth_engine *golden_engine(const struct hearth_config *config);
 /* Feeds n tokens in pieces of `piece` into a new session; logits of all of them to logits.  The

@@ -68,6 +68,7 @@ world_open(struct world *world, bool with_engine)
     ck_assert_msg(hearth_config_new(&world->config, &err) == HEARTH_OK, "%s", err.text);
     set(world->config, "model.path", CHECKPOINT);
     set(world->config, "plugins.path", PLUGIN_FOLDER);
+    set(world->config, "plugins.load", "ref");
     set(world->config, "plugins.options.ref.threads", "2");
     set(world->config, "context.prefill_chunk", "16");
     if (!with_engine) {

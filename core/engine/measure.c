@@ -17,6 +17,22 @@ hearth_session_pretend(struct hearth_session *session, uint64_t length, struct h
     return status;
 }
 
+/* What the head is to the device that multiplies with it, as far as the device says; else 0. */
+static uint64_t
+head_bytes(const struct rooms *rooms)
+{
+    const uint32_t n_layers = model_shape(rooms->model)->n_layers;
+    const struct plugin_device *device = rooms->devices[plan_op_device(rooms->plan, n_layers, HEARTH_OP_LINEAR)];
+    const struct hearth_matrix *matrices = NULL;
+    const size_t n = part_matrices(model_roles(rooms->model), n_layers, n_layers, PART_HEAD, &matrices);
+    uint64_t bytes = 0;
+    if (n == 0 || !device->plugin->packed_bytes ||
+        device->plugin->packed_bytes(device->device, HEARTH_WEIGHT_HEAD, matrices, n, &bytes, NULL) < 0) {
+        return 0;
+    }
+    return bytes;
+}
+
 void
 hearth_engine_costs(const struct hearth_engine *engine, uint64_t position, uint64_t n_tokens,
                     struct hearth_costs *ret_costs)
@@ -29,6 +45,7 @@ hearth_engine_costs(const struct hearth_engine *engine, uint64_t position, uint6
         .kv_format = rooms->format.kv_format,
         .position = position,
         .n_tokens = n_tokens,
+        .head_bytes = head_bytes(rooms),
     };
     cost_of_step(&step, ret_costs);
 }

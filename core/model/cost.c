@@ -71,6 +71,9 @@ add_matrix(void *context, const struct layout_matrix *place, struct hearth_error
     if (layout_scale(place, dtype, &scale)) {
         bytes += (double)scale.size_bytes;
     }
+    if (place->kind == TENSOR_HEAD && sum->step->head_bytes > 0) {
+        bytes = fmin(bytes, (double)sum->step->head_bytes);
+    }
     add(&sum->weights[place->kind], bytes * read, quantised ? operations : 0, quantised ? 0 : operations);
     return HEARTH_OK;
 }

@@ -193,6 +193,21 @@ START_TEST(what_is_refused)
 }
 END_TEST
 
+/* Bytes of the output head that a token is said to need. */
+static double
+head_cost(const struct hearth_config *config)
+{
+    struct hearth_engine *engine = make_engine(config, NULL, 0, 1);
+    struct hearth_costs costs;
+    double bytes = 0;
+    hearth_engine_costs(engine, 0, 1, &costs);
+    for (size_t i = 0; i < costs.n_items; i++) {
+        bytes = strcmp(costs.items[i].kind, "head") == 0 ? costs.items[i].bytes : bytes;
+    }
+    hearth_engine_close(engine);
+    return bytes;
+}
+
 START_TEST(costs_and_limits)
 {
     struct hearth_config *config = configure(backends[_i], "native");
@@ -207,6 +222,11 @@ START_TEST(costs_and_limits)
     ck_assert_double_gt(near.total.bytes, (double)facts.active_bytes);
     ck_assert_double_lt(near.total.bytes, 1.1 * (double)facts.active_bytes);
     ck_assert_double_gt(far.total.bytes, near.total.bytes);
+    ck_assert_double_eq_tol(head_cost(config), (double)facts.vocab_size * facts.dim * 2, 0.5);
+    ck_assert_int_eq(hearth_config_set(config, "plugins.options.cpu.head", "e4m3", "test", &err), HEARTH_OK);
+    if (strcmp(backends[_i], "cpu") == 0) { /* it keeps a code an element, and scales */
+        ck_assert_double_lt(head_cost(config), 0.6 * (double)facts.vocab_size * facts.dim * 2);
+    }
     ck_assert_msg(hearth_engine_limits(engine, 0.05, &limits, &err) == HEARTH_OK, "%s", err.text);
     ck_assert_double_gt(limits.read_bytes_per_second, 1e6);
     ck_assert(limits.operations_per_second == 0 || limits.operations_per_second > 1e6);

@@ -306,6 +306,23 @@ cost_bytes(const struct hearth_costs *costs, const char *kind)
     return 0;
 }
 
+START_TEST(a_head_in_fewer_bits_costs_less)
+{
+    const struct model_shape shape = preset("tiny", 0, NULL, 0);
+    struct hearth_costs stored, kept, more;
+    struct cost_step step = {.shape = &shape, .expert_dtype = HEARTH_E2M1X2, .numerics = HEARTH_NATIVE, .n_tokens = 1};
+    cost_of_step(&step, &stored);
+    step.head_bytes = 1000;
+    cost_of_step(&step, &kept);
+    step.head_bytes = UINT64_C(1) << 40;
+    cost_of_step(&step, &more);
+    ck_assert_double_gt(cost_bytes(&stored, "head"), 1000);
+    ck_assert_double_eq(cost_bytes(&kept, "head"), 1000);
+    ck_assert_double_eq(kept.total.bytes, stored.total.bytes - cost_bytes(&stored, "head") + 1000);
+    ck_assert_double_eq(more.total.bytes, stored.total.bytes);
+}
+END_TEST
+
 START_TEST(one_token_agrees_with_sizes)
 {
     static const enum published_model models[] = {PUBLISHED_FLASH, PUBLISHED_PRO};
@@ -372,6 +389,7 @@ main(void)
     tcase_add_test(all, a_table_chooses_by_the_law);
     tcase_add_test(all, a_bias_chooses_nearly_by_the_law);
     tcase_add_test(all, noise_is_numbers);
+    tcase_add_test(all, a_head_in_fewer_bits_costs_less);
     tcase_add_test(all, one_token_agrees_with_sizes);
     tcase_add_test(all, state_read_at_a_long_context);
     tcase_add_test(all, many_tokens_share_what_they_read);

@@ -16,6 +16,7 @@ EXTRA_DIST += \
 # The suite on an emulated processor; no part of a build or a test.
 EXTRA_DIST += \
 	tools/emulate/README.md \
+	tools/emulate/bochs-amx.patch \
 	tools/emulate/init \
 	tools/emulate/run
 

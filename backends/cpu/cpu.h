@@ -38,10 +38,11 @@ cpu_padded(uint64_t n)
     return (n + CPU_GROUP_COLS - 1) / CPU_GROUP_COLS * CPU_GROUP_COLS;
 }
 
-enum cpu_tier { CPU_TIER_AVX2 = 0, CPU_TIER_AVX512, CPU_TIER_VNNI, CPU_TIER_BF16, CPU_N_TIERS };
+enum cpu_tier { CPU_TIER_AVX2 = 0, CPU_TIER_AVX512, CPU_TIER_VNNI, CPU_TIER_BF16, CPU_TIER_AMX, CPU_N_TIERS };
 
 /* The best tier whose machine code has passed the conformance suite; a higher one must be asked for by name.  AVX2,
- * AVX-512 and VNNI have passed it on real processors, BF16 has not yet (tools/emulate). */
+ * AVX-512 and VNNI have passed it on real processors.  BF16 and AMX have run on an emulated one alone (tools/emulate),
+ * and how fast AMX is nobody has measured. */
 #define CPU_TIER_PROVEN CPU_TIER_VNNI
 
 struct hearth_device {
@@ -64,6 +65,8 @@ void cpu_say_once(enum cpu_matter matter, const char *text);
 
 /* The best tier of this processor, or -1: not even AVX2, FMA and F16C. */
 int cpu_tier_best(void);
+/* Asks the system for what the tier needs.  Returns the tier, or the next below if it is refused. */
+int cpu_tier_ask(int tier);
 const char *cpu_tier_name(int tier);
 int cpu_tier_find(const char *name); /* -1: no such tier */
 const struct cpu_kernels *cpu_tier_kernels(int tier);

@@ -62,23 +62,39 @@ read_bool(const char *key, bool *ret_value, struct hearth_error *err)
     return 0;
 }
 
+/* ret_tier: what is asked for by name */
+static int
+find_tier(const char *text, int best, int *ret_tier, struct hearth_error *err)
+{
+    const int tier = cpu_tier_find(text);
+    if (tier < 0) {
+        return host_error(err, HEARTH_ECONFIG, 0,
+                          "cpu: option tier: avx2, avx512, vnni, bf16 or amx wanted, \"%s\" found", text);
+    }
+    if (tier > best) {
+        return host_error(err, HEARTH_ECONFIG, 0, "cpu: option tier: %s wanted, this processor has %s", text,
+                          cpu_tier_name(best));
+    }
+    *ret_tier = tier;
+    return 0;
+}
+
 static int
 read_tier(struct hearth_error *err)
 {
     const int best = cpu_tier_best();
     const char *text = option("tier");
-    settings.tier = best < CPU_TIER_PROVEN ? best : CPU_TIER_PROVEN;
-    if (text == NULL || best < 0) {
-        return 0;
+    int tier = best < CPU_TIER_PROVEN ? best : CPU_TIER_PROVEN;
+    const int status = text == NULL || best < 0 ? 0 : find_tier(text, best, &tier, err);
+    if (status < 0) {
+        return status;
     }
-    settings.tier = cpu_tier_find(text);
-    if (settings.tier < 0) {
-        return host_error(err, HEARTH_ECONFIG, 0, "cpu: option tier: avx2, avx512, vnni or bf16 wanted, \"%s\" found",
-                          text);
-    }
-    if (settings.tier > best) {
-        return host_error(err, HEARTH_ECONFIG, 0, "cpu: option tier: %s wanted, this processor has %s", text,
-                          cpu_tier_name(best));
+    settings.tier = cpu_tier_ask(tier);
+    if (settings.tier < tier && text != NULL) {
+        char line[96];
+        snprintf(line, sizeof line, "cpu: the system refuses the registers of tier %s: %s instead", cpu_tier_name(tier),
+                 cpu_tier_name(settings.tier));
+        say(HEARTH_LOG_WARNING, line);
     }
     return 0;
 }

@@ -11,30 +11,18 @@
 #include "backends/cpu/panels.h"
 
 #define BATCH 48u /* tokens whose running sums are kept while a panel passes */
-#define CHUNK_BLOCKS (HEARTH_EXPERT_CHUNK / BLOCK)
 /* How far ahead of a lone token its weights are asked for: into the second cache, and from there into the first. */
 #define FAR_BYTES (8u * CPU_GROUP_BYTES)
 #define NEAR_BYTES (2u * CPU_GROUP_BYTES)
 
-#ifdef __AVX512F__
-
 LANE vi
 look_up(vi codes)
 {
-    const vi table = _mm512_broadcast_i32x4(_mm_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0));
-    return _mm512_shuffle_epi8(table, codes);
+    static const int8_t table[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
+    return look_up_in(table, codes);
 }
 
-LANE vi
-low_halves(vi raw)
-{
-    return _mm512_and_si512(raw, _mm512_set1_epi8(15));
-}
-LANE vi
-high_halves(vi raw)
-{
-    return _mm512_and_si512(_mm512_srli_epi16(raw, 4), _mm512_set1_epi8(15));
-}
+#ifdef __AVX512F__
 
 #ifdef __AVX512VNNI__
 LANE vi
@@ -64,25 +52,6 @@ digit_sum(vi sum, unsigned digit)
 #else
 
 LANE vi
-look_up(vi codes)
-{
-    const vi table = _mm256_setr_epi8(12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0, 12, 13, 14, 15, 16, 18,
-                                      20, 24, 12, 11, 10, 9, 8, 6, 4, 0);
-    return _mm256_shuffle_epi8(table, codes);
-}
-
-LANE vi
-low_halves(vi raw)
-{
-    return _mm256_and_si256(raw, _mm256_set1_epi8(15));
-}
-LANE vi
-high_halves(vi raw)
-{
-    return _mm256_and_si256(_mm256_srli_epi16(raw, 4), _mm256_set1_epi8(15));
-}
-
-LANE vi
 add_products(vi sum, vi u, vi digits)
 {
     return _mm256_add_epi16(sum, _mm256_maddubs_epi16(u, digits));
@@ -103,42 +72,6 @@ four_digits(const int8_t *digits)
     int32_t word;
     memcpy(&word, digits, sizeof word);
     return vi_set1(word);
-}
-
-/* Scales within these codes multiply without meeting a limit of the contract: 150 <= e_x + e_w <= 350. */
-#define FREE_LEAST 75u
-#define FREE_MOST 175u
-
-/* Whether all scales of a group of four blocks are free. */
-LANE int
-group_is_free(const uint8_t *scales)
-{
-    const __m256i least = _mm256_set1_epi8((char)FREE_LEAST);
-    const __m256i range = _mm256_set1_epi8((char)(FREE_MOST - FREE_LEAST));
-    const __m256i first = _mm256_sub_epi8(_mm256_loadu_si256((const void *)scales), least);
-    const __m256i last = _mm256_sub_epi8(_mm256_loadu_si256((const void *)(scales + 32)), least);
-    const __m256i most = _mm256_max_epu8(_mm256_max_epu8(first, last), range);
-    return _mm256_movemask_epi8(_mm256_cmpeq_epi8(most, range)) == -1;
-}
-
-LANE int
-digits_are_free(const struct cpu_digits *x)
-{
-    return (unsigned)x->scale - FREE_LEAST <= FREE_MOST - FREE_LEAST;
-}
-
-/* What an exact sum of a block is worth: the product of both scales, of 2^-10 and of the digits' shift. */
-LANE vf
-block_worth(const uint8_t *scales, const struct cpu_digits *x, int is_free)
-{
-    const vi code = vi_load_u8(scales);
-    if (is_free) {
-        return vf_mul(vf_from_bits(vi_sll(code, 23)), vf_set1(hearth_f32_from_bits((x->scale + x->shift - 10u) << 23)));
-    }
-    const vi nan = vi_and(vi_equal(code, vi_set1(HEARTH_E8M0_NAN)), vi_set1(0x7FC00000));
-    vi exponent = vi_add(code, vi_set1((int)x->scale - 254));
-    exponent = vi_max(vi_set1(HEARTH_SCALE_MIN_EXPONENT), vi_min(vi_set1(HEARTH_SCALE_MAX_EXPONENT), exponent));
-    return vf_from_bits(vi_or(vi_sll(vi_add(exponent, vi_set1(127 - 10 + (int)x->shift)), 23), nan));
 }
 
 /* A block's sum from those of its digits. */
@@ -485,35 +418,6 @@ sum_some(const struct chunk *chunk, unsigned n_panels, const struct cpu_digits *
     const bool is_full = n_most == TOKENS && are_free;
     (is_full ? sum_most : (are_free ? sum_two : sum_two_limited))(chunk, x, totals);
     return is_full ? TOKENS : 2;
-}
-
-LANE int
-any_nan(const struct cpu_digits *x, uint64_t n_blocks)
-{
-    int found = 0;
-    for (uint64_t block = 0; block < n_blocks; block += HOST_ACT_BLOCK / BLOCK) {
-        found |= x[block].is_nan;
-    }
-    return found;
-}
-
-/* A token that holds a NaN gets NaN. */
-LANE void
-put_digits(const struct cpu_product *product, uint64_t i, uint64_t panel, const struct cpu_digits *x, vf totals[PARTS])
-{
-    if (any_nan(x, product->input->n_padded / BLOCK)) {
-        UNROLL
-        for (unsigned part = 0; part < PARTS; part++) {
-            totals[part] = vf_set1(hearth_f32_from_bits(0x7FC00000u));
-        }
-    }
-    put_panel(product, i, panel, totals);
-}
-
-LANE const struct cpu_digits *
-token_digits(const struct cpu_product *product, uint64_t i)
-{
-    return product->input->digits + cpu_token_of(product, i) * (product->input->n_padded / BLOCK);
 }
 
 static void

@@ -138,6 +138,7 @@ struct cpu_kernels {
     const char *dot_name; /* the instruction behind roof_dots */
 };
 
-extern const struct cpu_kernels cpu_kernels_avx2, cpu_kernels_avx512, cpu_kernels_vnni, cpu_kernels_bf16;
+extern const struct cpu_kernels cpu_kernels_avx2, cpu_kernels_avx512, cpu_kernels_vnni, cpu_kernels_bf16,
+    cpu_kernels_amx; /* amx: where the compiler knows it */
 
 #endif

@@ -16,6 +16,7 @@ void TIERED(k_digits)(const float *values, const uint8_t *scales, uint64_t n_pad
 void TIERED(k_rows)(const struct cpu_product *product, uint64_t begin, uint64_t end);
 void TIERED(k_rows_pairs)(const struct cpu_product *product, uint64_t begin, uint64_t end);
 void TIERED(k_panels)(const struct cpu_product *product, uint64_t begin, uint64_t end);
+void TIERED(k_tile_panels)(const struct cpu_product *product, uint64_t begin, uint64_t end);
 void TIERED(k_panels_exact)(const struct cpu_product *product, uint64_t begin, uint64_t end);
 void TIERED(k_rows_exact)(const struct cpu_product *product, uint64_t begin, uint64_t end);
 void TIERED(k_swiglu)(float *gates, const float *ups, uint64_t n, float limit, const float *weight, bool native);

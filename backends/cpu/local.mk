@@ -7,6 +7,9 @@ noinst_LTLIBRARIES += \
 	backends/cpu/libcpu-vnni.la \
 	backends/cpu/libcpu-bf16.la \
 	backends/cpu/libcpu.la
+if BUILD_AMX
+noinst_LTLIBRARIES += backends/cpu/libcpu-amx.la
+endif
 endif
 CPU_KERNELS = \
 	backends/cpu/k_attend.c \
@@ -28,6 +31,7 @@ CPU_KERNELS = \
 	backends/cpu/lanes256.h \
 	backends/cpu/lanes512.h \
 	backends/cpu/panels.h
+CPU_TILE_KERNELS = backends/cpu/k_tiles.c
 CPU_AVX2 = -mavx2 -mfma -mf16c -mbmi -mbmi2
 CPU_AVX512 = $(CPU_AVX2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
 
@@ -46,6 +50,10 @@ backends_cpu_libcpu_vnni_la_CFLAGS = $(AM_CFLAGS) $(CPU_AVX512) -mavx512vnni
 backends_cpu_libcpu_bf16_la_SOURCES = $(CPU_KERNELS)
 backends_cpu_libcpu_bf16_la_CPPFLAGS = $(AM_CPPFLAGS) -DCPU_TIER=bf16
 backends_cpu_libcpu_bf16_la_CFLAGS = $(AM_CFLAGS) $(CPU_AVX512) -mavx512vnni -mavx512bf16 -mavx512vbmi
+
+backends_cpu_libcpu_amx_la_SOURCES = $(CPU_KERNELS) $(CPU_TILE_KERNELS)
+backends_cpu_libcpu_amx_la_CPPFLAGS = $(AM_CPPFLAGS) -DCPU_TIER=amx -DCPU_TILES
+backends_cpu_libcpu_amx_la_CFLAGS = $(backends_cpu_libcpu_bf16_la_CFLAGS) -mamx-tile -mamx-int8
 
 backends_cpu_libcpu_la_SOURCES = \
 	backends/cpu/attention.c \
@@ -83,3 +91,6 @@ backends_cpu_libcpu_la_LIBADD = \
 	backends/cpu/libcpu-avx512.la \
 	backends/cpu/libcpu-vnni.la \
 	backends/cpu/libcpu-bf16.la
+if BUILD_AMX
+backends_cpu_libcpu_la_LIBADD += backends/cpu/libcpu-amx.la
+endif

@@ -1,4 +1,5 @@
-/* panels.h - how kernels find their way in panels of e2m1 weights (cpu.h, k_panels.c). */
+/* panels.h - what kernels of e2m1 panels share (cpu.h, k_panels.c): where scales and codes are, what a code
+ * stands for, what a block's exact sum is worth. */
 #ifndef BACKENDS_CPU_PANELS_H
 #define BACKENDS_CPU_PANELS_H
 
@@ -6,6 +7,7 @@
 
 #define BLOCK 32u
 #define PARTS (CPU_PANEL_ROWS / W) /* words that hold a lane for each row of a panel */
+#define CHUNK_BLOCKS (HEARTH_EXPERT_CHUNK / BLOCK)
 
 /* Bytes of a panel, and the scales and codes of its block. */
 LANE uint64_t
@@ -26,6 +28,65 @@ block_codes(const unsigned char *panel, uint64_t block)
     return panel + block / 4 * CPU_GROUP_BYTES + 4 * CPU_PANEL_ROWS + block % 4 * (BLOCK / 2 * CPU_PANEL_ROWS);
 }
 
+/* For each byte, the one of the table's 16 that its low four bits name; the others are 0. */
+LANE vi
+look_up_in(const int8_t *table, vi codes)
+{
+    const __m128i entries = _mm_loadu_si128((const void *)table);
+#ifdef __AVX512F__
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(entries), codes);
+#else
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(entries), codes);
+#endif
+}
+
+LANE vi
+low_halves(vi raw)
+{
+    return vi_and(raw, vi_set1(0x0F0F0F0F));
+}
+LANE vi
+high_halves(vi raw)
+{
+    return vi_and(vi_srl(raw, 4), vi_set1(0x0F0F0F0F));
+}
+
+/* Scales within these codes multiply without meeting a limit of the contract: 150 <= e_x + e_w <= 350. */
+#define FREE_LEAST 75u
+#define FREE_MOST 175u
+
+/* Whether all scales of a group of four blocks are free. */
+LANE int
+group_is_free(const uint8_t *scales)
+{
+    const __m256i least = _mm256_set1_epi8((char)FREE_LEAST);
+    const __m256i range = _mm256_set1_epi8((char)(FREE_MOST - FREE_LEAST));
+    const __m256i first = _mm256_sub_epi8(_mm256_loadu_si256((const void *)scales), least);
+    const __m256i last = _mm256_sub_epi8(_mm256_loadu_si256((const void *)(scales + 32)), least);
+    const __m256i most = _mm256_max_epu8(_mm256_max_epu8(first, last), range);
+    return _mm256_movemask_epi8(_mm256_cmpeq_epi8(most, range)) == -1;
+}
+
+LANE int
+digits_are_free(const struct cpu_digits *x)
+{
+    return (unsigned)x->scale - FREE_LEAST <= FREE_MOST - FREE_LEAST;
+}
+
+/* What an exact sum of a block is worth: the product of both scales, of 2^-10 and of the digits' shift. */
+LANE vf
+block_worth(const uint8_t *scales, const struct cpu_digits *x, int is_free)
+{
+    const vi code = vi_load_u8(scales);
+    if (is_free) {
+        return vf_mul(vf_from_bits(vi_sll(code, 23)), vf_set1(hearth_f32_from_bits((x->scale + x->shift - 10u) << 23)));
+    }
+    const vi nan = vi_and(vi_equal(code, vi_set1(HEARTH_E8M0_NAN)), vi_set1(0x7FC00000));
+    vi exponent = vi_add(code, vi_set1((int)x->scale - 254));
+    exponent = vi_max(vi_set1(HEARTH_SCALE_MIN_EXPONENT), vi_min(vi_set1(HEARTH_SCALE_MAX_EXPONENT), exponent));
+    return vf_from_bits(vi_or(vi_sll(vi_add(exponent, vi_set1(127 - 10 + (int)x->shift)), 23), nan));
+}
+
 LANE void
 put_panel(const struct cpu_product *product, uint64_t i, uint64_t panel, const vf totals[PARTS])
 {
@@ -35,6 +96,35 @@ put_panel(const struct cpu_product *product, uint64_t i, uint64_t panel, const v
         const vf value = vf_round(totals[part], product->round);
         vf_store_tail(y + part * W, value, product->weight->rows - row - part * W);
     }
+}
+
+LANE int
+any_nan(const struct cpu_digits *x, uint64_t n_blocks)
+{
+    int found = 0;
+    for (uint64_t block = 0; block < n_blocks; block += HOST_ACT_BLOCK / BLOCK) {
+        found |= x[block].is_nan;
+    }
+    return found;
+}
+
+/* A token that holds a NaN gets NaN. */
+LANE void
+put_digits(const struct cpu_product *product, uint64_t i, uint64_t panel, const struct cpu_digits *x, vf totals[PARTS])
+{
+    if (any_nan(x, product->input->n_padded / BLOCK)) {
+        UNROLL
+        for (unsigned part = 0; part < PARTS; part++) {
+            totals[part] = vf_set1(hearth_f32_from_bits(0x7FC00000u));
+        }
+    }
+    put_panel(product, i, panel, totals);
+}
+
+LANE const struct cpu_digits *
+token_digits(const struct cpu_product *product, uint64_t i)
+{
+    return product->input->digits + cpu_token_of(product, i) * (product->input->n_padded / BLOCK);
 }
 
 #endif

@@ -31,6 +31,22 @@ tests_kernels_joint_test_SOURCES = tests/kernels/joint_test.c
 tests_kernels_joint_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_kernels_joint_test_LDADD = backends/cpu/libcpu.la backends/host/libhost.la $(CHECK_LIBS)
 
+# Its kernels for AMX, with the tile instructions in C: for processors that have none.
+if BUILD_CPU
+if HAVE_CHECK
+check_LTLIBRARIES += tests/kernels/libtiles.la
+check_PROGRAMS += tests/kernels/tiles_test
+TESTS += tests/kernels/tiles_test
+endif
+endif
+tests_kernels_libtiles_la_SOURCES = $(CPU_KERNELS) $(CPU_TILE_KERNELS) tests/kernels/soft_tiles.c tests/kernels/soft_tiles.h
+tests_kernels_libtiles_la_CPPFLAGS = $(AM_CPPFLAGS) -DCPU_TIER=soft -DCPU_TILES -include $(srcdir)/tests/kernels/soft_tiles.h
+tests_kernels_libtiles_la_CFLAGS = $(AM_CFLAGS) $(CPU_AVX2)
+tests_kernels_tiles_test_SOURCES = tests/kernels/tiles_test.c
+tests_kernels_tiles_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_kernels_tiles_test_LDADD = tests/kernels/libtiles.la backends/cpu/libcpu.la backends/host/libhost.la $(CHECK_LIBS) \
+	$(MATH_LIBS)
+
 # The OpenCL backend, device by device.
 EXTRA_DIST += tests/kernels/opencl-suite
 if BUILD_REF

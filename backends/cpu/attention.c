@@ -1,8 +1,23 @@
 /* attention.c - one softmax over window rows and compressed entries, with a sink in the denominator.
  *
- * An item is one token and a few of its heads.  The stored rows it sees are listed once a token: window rows by age,
- * oldest first, then entries ascending.  The kernel unpacks them tile by tile (k_attend.c). */
+ * The stored rows that a token sees are listed: window rows by age, oldest first, then entries ascending.  Three steps
+ * follow (k_attend.c): scores by tiles of keys, weights by tiles of keys, sums by columns.  Of many tokens each is one
+ * thread's; of few, all threads take each token's steps together.  Both give the same bits.  Scores are kept for as
+ * many heads as fit SCORES_BYTES, however long the context is. */
+#include <math.h>
+
 #include "backends/cpu/kernels.h"
+
+#define SCORES_BYTES (4ull << 20)
+#define COLUMNS 128u /* of values that meet all keys at once */
+
+/* A token's rows and its heads, and what the steps keep of them: one a thread, or one that all threads share. */
+struct scene {
+    struct cpu_attend attend;
+    const unsigned char **rows; /* [max_keys] */
+    float *q;                   /* that of attend */
+    uint64_t columns;           /* of an item of the last step */
+};
 
 struct attention {
     const struct cpu_kernels *kernels;
@@ -14,10 +29,9 @@ struct attention {
     const int32_t *indices; /* [n][top_k], or NULL */
     uint64_t row_bytes;
     uint64_t max_keys;
-    uint64_t n_groups;          /* of heads */
-    uint32_t group;             /* heads in one */
-    const unsigned char **rows; /* [threads][max_keys] */
-    float *work;                /* [threads][work_floats] */
+    uint32_t group;       /* heads at once */
+    struct scene *scenes; /* [threads], or the one */
+    float *work;          /* [threads][work_floats] */
     uint64_t work_floats;
     const struct hearth_op_attention *op;
 };
@@ -56,52 +70,144 @@ list_rows(const struct attention *work, uint64_t t, const unsigned char **rows)
     return n;
 }
 
+static uint64_t
+count_tiles(uint64_t n_keys)
+{
+    return (n_keys + CPU_KEY_TILE - 1) / CPU_KEY_TILE;
+}
+
+/* Heads first .. first + group - 1 of token t, whose rows are listed. */
 static void
-attend_group(const struct attention *work, uint64_t t, uint32_t first, const unsigned char **rows, uint64_t n_keys,
-             uint32_t thread)
+set_scene(const struct attention *work, struct scene *scene, uint64_t t, uint32_t first)
 {
     const struct hearth_op_attention *op = work->op;
     const uint64_t at = (t * op->n_heads + first) * op->head_dim;
-    const uint64_t width = padded16(op->head_dim);
     const uint32_t left = op->n_heads - first;
-    struct cpu_attend attend = {
-        .q = work->q + at,
-        .o = work->o + at,
-        .sinks = work->sinks + first,
-        .rows = rows,
-        .n_keys = n_keys,
-        .n_heads = left < work->group ? left : work->group,
-        .head_dim = op->head_dim,
-        .rope_dim = op->rope_dim,
-        .format = op->kv_format,
-        .native = work->native,
-        .keys = work->work + thread * work->work_floats,
-    };
-    attend.padded_q = attend.keys + CPU_KEY_TILE * width;
-    attend.sums = attend.padded_q + work->group * width;
-    attend.weights = attend.sums + work->group * width;
-    work->kernels->attend(&attend);
-    for (uint32_t h = 0; h < attend.n_heads; h++) {
-        work->kernels->turn(work->native, attend.o + (uint64_t)(h + 1) * op->head_dim - op->rope_dim,
-                            work->angles + t * op->rope_dim, op->rope_dim);
+    struct cpu_attend *attend = &scene->attend;
+    attend->n_heads = left < work->group ? left : work->group;
+    attend->stride = padded16(attend->n_heads);
+    attend->o = work->o + at;
+    work->kernels->attend_turn(work->q + at, attend->n_heads, op->head_dim, attend->width, scene->q);
+}
+
+/* The greatest scores of all tiles. */
+static void
+find_most(const struct cpu_attend *attend)
+{
+    for (uint64_t head = 0; head < attend->stride; head++) {
+        float most = -INFINITY;
+        for (uint64_t tile = 0; tile < count_tiles(attend->n_keys); tile++) {
+            most = fmaxf(most, attend->greatest[tile * attend->stride + head]);
+        }
+        attend->most[head] = most;
     }
 }
 
-/* item: token * n_groups + group of heads */
+/* A loud sink makes a denominator larger than f32 can hold. */
 static void
-attend_items(void *context, uint64_t begin, uint64_t end, uint32_t thread)
+find_denominators(const struct cpu_attend *attend, const float *sinks)
+{
+    for (uint32_t head = 0; head < attend->n_heads; head++) {
+        float total = 0.0f;
+        for (uint64_t tile = 0; tile < count_tiles(attend->n_keys); tile++) {
+            total += attend->totals[tile * attend->stride + head];
+        }
+        attend->denominators[head] = (double)total + exp((double)sinks[head] - (double)attend->most[head]);
+    }
+}
+
+static void
+turn_heads(const struct attention *work, const struct cpu_attend *attend, uint64_t t)
+{
+    for (uint32_t h = 0; h < attend->n_heads; h++) {
+        work->kernels->turn(work->native, attend->o + (uint64_t)(h + 1) * attend->head_dim - attend->rope_dim,
+                            work->angles + t * attend->rope_dim, attend->rope_dim);
+    }
+}
+
+/* A scene with this thread's work space. */
+static struct cpu_attend
+seen_by(const struct attention *work, const struct scene *scene, uint32_t thread)
+{
+    struct cpu_attend attend = scene->attend;
+    attend.keys = work->work + thread * work->work_floats;
+    return attend;
+}
+
+struct shared {
+    const struct attention *attention;
+    const struct scene *scene;
+};
+
+/* item: tile */
+static void
+score_tiles(void *context, uint64_t begin, uint64_t end, uint32_t thread)
+{
+    const struct shared *shared = context;
+    const struct cpu_attend attend = seen_by(shared->attention, shared->scene, thread);
+    shared->attention->kernels->attend_scores(&attend, begin, end);
+}
+
+/* item: tile */
+static void
+weigh_tiles(void *context, uint64_t begin, uint64_t end, uint32_t thread)
+{
+    const struct shared *shared = context;
+    (void)thread;
+    shared->attention->kernels->attend_weigh(&shared->scene->attend, begin, end);
+}
+
+/* item: columns */
+static void
+sum_columns(void *context, uint64_t begin, uint64_t end, uint32_t thread)
+{
+    const struct shared *shared = context;
+    const struct cpu_attend attend = seen_by(shared->attention, shared->scene, thread);
+    const uint64_t columns = shared->scene->columns;
+    for (uint64_t item = begin; item < end; item++) {
+        const uint64_t last = (item + 1) * columns;
+        shared->attention->kernels->attend_sum(&attend, item * columns, last < attend.width ? last : attend.width);
+    }
+}
+
+/* One token; pool: its threads work together, NULL: it is this thread's. */
+static void
+attend_token(const struct attention *work, struct scene *scene, uint64_t t, struct cpu_pool *pool, uint32_t thread)
+{
+    const struct hearth_op_attention *op = work->op;
+    struct cpu_attend *attend = &scene->attend;
+    struct shared shared = {work, scene};
+    attend->n_keys = list_rows(work, t, scene->rows);
+    const uint64_t n_tiles = count_tiles(attend->n_keys);
+    const uint64_t n_items = (attend->width + scene->columns - 1) / scene->columns;
+    for (uint32_t first = 0; first < op->n_heads; first += work->group) {
+        set_scene(work, scene, t, first);
+        if (pool == NULL) {
+            score_tiles(&shared, 0, n_tiles, thread);
+            find_most(attend);
+            weigh_tiles(&shared, 0, n_tiles, thread);
+            find_denominators(attend, work->sinks + first);
+            sum_columns(&shared, 0, n_items, thread);
+        } else {
+            const uint64_t cost = CPU_KEY_TILE * attend->stride;
+            cpu_pool_run(pool, n_tiles, 1, cost * attend->width / 8, (struct cpu_work){score_tiles, &shared});
+            find_most(attend);
+            cpu_pool_run(pool, n_tiles, 1, cost, (struct cpu_work){weigh_tiles, &shared});
+            find_denominators(attend, work->sinks + first);
+            cpu_pool_run(pool, n_items, 1, cost * n_tiles * scene->columns / 8,
+                         (struct cpu_work){sum_columns, &shared});
+        }
+        turn_heads(work, attend, t);
+    }
+}
+
+/* item: token */
+static void
+attend_tokens(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 {
     const struct attention *work = context;
-    const unsigned char **rows = work->rows + thread * work->max_keys;
-    uint64_t listed = UINT64_MAX;
-    uint64_t n_keys = 0;
-    for (uint64_t item = begin; item < end; item++) {
-        const uint64_t t = item / work->n_groups;
-        if (t != listed) {
-            n_keys = list_rows(work, t, rows);
-            listed = t;
-        }
-        attend_group(work, t, (uint32_t)(item % work->n_groups * work->group), rows, n_keys, thread);
+    for (uint64_t t = begin; t < end; t++) {
+        attend_token(work, &work->scenes[thread], t, NULL, thread);
     }
 }
 
@@ -129,33 +235,61 @@ count_keys(const struct hearth_op_attention *op)
     return in_window + (listed ? op->top_k : n_visible);
 }
 
-/* Heads in a group: as many as the kernel takes, but few enough that one token has work for every thread. */
+/* As many heads at once as the scores have room for. */
 static uint32_t
-heads_at_once(const struct hearth_op_attention *op, uint32_t n_threads)
+heads_at_once(const struct hearth_op_attention *op, uint64_t max_keys)
 {
-    const uint64_t wanted = (uint64_t)op->n_heads * op->n / n_threads;
-    uint32_t group = 2;
-    while (group < CPU_HEADS && 2 * (uint64_t)group <= wanted) {
-        group *= 2;
-    }
-    return group;
+    const uint64_t fit = SCORES_BYTES / sizeof(float) / (count_tiles(max_keys) * CPU_KEY_TILE) / 32 * 32;
+    return fit < 32 ? 32 : (fit < op->n_heads ? (uint32_t)fit : op->n_heads);
+}
+
+static void
+take_scene(struct host_call *call, const struct attention *work, struct scene *scene)
+{
+    const struct hearth_op_attention *op = work->op;
+    const uint64_t stride = padded16(work->group), n_tiles = count_tiles(work->max_keys);
+    struct cpu_attend *attend = &scene->attend;
+    *attend = (struct cpu_attend){.head_dim = op->head_dim,
+                                  .rope_dim = op->rope_dim,
+                                  .format = op->kv_format,
+                                  .native = work->native,
+                                  .width = padded16(op->head_dim)};
+    scene->rows = host_scratch_take(call, work->max_keys, sizeof *scene->rows);
+    scene->q = host_scratch_take(call, stride * attend->width, sizeof *scene->q);
+    attend->rows = scene->rows;
+    attend->q = scene->q;
+    attend->scores = host_scratch_take(call, n_tiles * CPU_KEY_TILE * stride, sizeof *attend->scores);
+    attend->greatest = host_scratch_take(call, n_tiles * stride, sizeof *attend->greatest);
+    attend->totals = host_scratch_take(call, n_tiles * stride, sizeof *attend->totals);
+    attend->most = host_scratch_take(call, stride, sizeof *attend->most);
+    attend->denominators = host_scratch_take(call, stride, sizeof *attend->denominators);
 }
 
 static void
 run(struct host_call *call, struct attention *work)
 {
     const struct hearth_op_attention *op = work->op;
-    const uint32_t n_threads = cpu_pool_threads(call->device->pool);
+    struct cpu_pool *pool = call->device->pool;
+    const uint32_t n_threads = cpu_pool_threads(pool);
     const uint64_t width = padded16(op->head_dim);
+    const bool together = op->n < 2 * n_threads;
+    const uint64_t n_scenes = together ? 1 : n_threads;
+    uint64_t columns = padded16(width / (2 * (uint64_t)n_threads)); /* two items a thread */
+    columns = !together || columns > COLUMNS ? COLUMNS : (columns < 32 ? 32 : columns);
     work->max_keys = count_keys(op);
-    work->group = heads_at_once(op, n_threads);
-    work->n_groups = (op->n_heads + work->group - 1) / work->group;
-    work->work_floats = (CPU_KEY_TILE + 2 * work->group) * width + work->group * padded16(work->max_keys);
-    work->rows = host_scratch_take(call, n_threads * work->max_keys, sizeof *work->rows);
+    work->group = heads_at_once(op, work->max_keys);
+    work->work_floats = CPU_KEY_TILE * (width + CPU_ATTEND_SKEW + columns) + padded16(work->group) * columns;
     work->work = host_scratch_take(call, n_threads * work->work_floats, sizeof *work->work);
-    if (call->status == 0) {
-        cpu_pool_run(call->device->pool, op->n * work->n_groups, 1, work->max_keys * width * work->group / 4,
-                     (struct cpu_work){attend_items, work});
+    work->scenes = host_scratch_take(call, n_scenes, sizeof *work->scenes);
+    for (uint64_t i = 0; call->status == 0 && i < n_scenes; i++) {
+        take_scene(call, work, &work->scenes[i]);
+        work->scenes[i].columns = columns;
+    }
+    for (uint64_t t = 0; call->status == 0 && together && t < op->n; t++) {
+        attend_token(work, &work->scenes[0], t, pool, 0);
+    }
+    if (call->status == 0 && !together) {
+        cpu_pool_run(pool, op->n, 1, work->max_keys * width * op->n_heads / 4, (struct cpu_work){attend_tokens, work});
     }
 }
 

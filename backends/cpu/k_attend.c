@@ -1,222 +1,274 @@
-/* k_attend.c - attention of one token: a few heads over all its keys (attention.c gathers them and cuts the heads).
+/* k_attend.c - attention of one token: all heads over all its keys (attention.c gathers them and cuts the work).
  *
  *     z_k = (q . kv_k) * head_dim^-1/2,   M = max_k z_k (without the sink),   P_k = exp(z_k - M)
  *     o   = sum_k bf16(P_k) kv_k / (sum_k P_k + exp(sink - M))
  *
- * Keys are values.  Rows are unpacked to f32 a tile at a time, once for the scores and once for the sums, and each tile
- * serves all the heads while it is in the first cache; what is kept for a key is one score a head.  Two passes instead
- * of a running maximum: the weights round as the reference rounds them, and no tile's place shows in the result. */
+ * Keys are values, and one row of them serves all heads, so both products are products of matrices: tiles of rows are
+ * unpacked to f32 and meet blocks of ROWS by two words, whose sums stay in registers.  First all scores, lanes being
+ * heads; then their weights; then the sums with values, a few columns at a time, lanes being columns.  Each step is cut
+ * freely, by tiles of keys or by columns: no sum depends on the cut.  What is kept for a key is one number a head.  Two
+ * passes instead of a running maximum: the weights round as the reference rounds them.
+ *
+ * With 64 heads of 512 a row takes 4096 multiply-adds of 16 lanes; unpacking it twice takes some 300 instructions. */
 #include "backends/cpu/kernels_tiered.h"
 
-LANE uint64_t
-padded16(uint64_t n)
-{
-    return (n + 15) / 16 * 16;
-}
+#ifdef __AVX512F__
+#define ROWS 8u /* with two words: 16 sums, 2 operands and what is broadcast */
+#else
+#define ROWS 4u
+#endif
+#define DEPTH 128u /* elements of a dot product taken at once, so that the queries' stay in the first cache */
+#define PANEL CPU_ATTEND_PANEL /* heads side by side */
+#define PANEL_WORDS (PANEL / W)
 
-/* bytes: a stored row; out: [head_dim], then zeros up to a multiple of 16 */
-static void
-unpack_row(const struct cpu_attend *work, const unsigned char *bytes, float *out)
-{
-    const uint32_t nope = work->head_dim - work->rope_dim;
-    const unsigned char *scales = bytes + nope + 2 * (uint64_t)work->rope_dim;
-    const uint64_t padded = padded16(work->head_dim);
-    if (work->format == HEARTH_KV_F32) {
-        memcpy(out, bytes, work->head_dim * sizeof *out);
-        memset(out + work->head_dim, 0, (size_t)(padded - work->head_dim) * sizeof *out);
-        return;
-    }
-    uint64_t i = 0;
-    for (; i + 16 <= nope; i += 16) {
-        const __m256 scale = _mm256_set1_ps(hearth_e8m0_to_f32(scales[i / HOST_KV_BLOCK]));
-        const __m256 lift = _mm256_set1_ps(256.0f); /* as f16 bits the values are times 2^-8 */
-        const __m256i words = _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)(bytes + i)));
-        const __m256i halves =
-            _mm256_and_si256(_mm256_srai_epi16(_mm256_slli_epi16(words, 8), 1), _mm256_set1_epi16((short)0xBF80));
-        const __m256 low = _mm256_cvtph_ps(_mm256_castsi256_si128(halves));
-        const __m256 high = _mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1));
-        _mm256_storeu_ps(out + i, _mm256_mul_ps(_mm256_mul_ps(low, lift), scale));
-        _mm256_storeu_ps(out + i + 8, _mm256_mul_ps(_mm256_mul_ps(high, lift), scale));
-    }
-    for (; i < nope; i++) {
-        out[i] = hearth_e4m3_to_f32(bytes[i]) * hearth_e8m0_to_f32(scales[i / HOST_KV_BLOCK]);
-    }
-    for (uint32_t r = 0; r < work->rope_dim; r++) {
-        uint16_t bits;
-        memcpy(&bits, bytes + nope + 2 * (uint64_t)r, sizeof bits);
-        out[nope + r] = hearth_bf16_to_f32(bits);
-    }
-    memset(out + work->head_dim, 0, (size_t)(padded - work->head_dim) * sizeof *out);
-}
+_Static_assert(CPU_KEY_TILE % ROWS == 0 && PANEL % ROWS == 0, "tiles are whole blocks of rows");
 
-/* Unpacks keys begin .. begin + n - 1; what a tile lacks is zero. */
-static void
-unpack_tile(const struct cpu_attend *work, uint64_t begin, uint64_t n)
-{
-    const uint64_t width = padded16(work->head_dim);
-    for (uint64_t k = 0; k < n; k++) {
-        unpack_row(work, work->rows[begin + k], work->keys + k * width);
-    }
-    memset(work->keys + n * width, 0, (size_t)((CPU_KEY_TILE - n) * width) * sizeof *work->keys);
-}
+/* c[row][word] += sum_i a[row][i] * b[i][word], i ascending.  Strides are in floats. */
+struct product {
+    const float *a, *b;
+    uint64_t a_row, a_step, b_word, b_step, n;
+    float *c;
+    uint64_t c_row, c_word;
+};
 
-/* Two heads and four keys: eight sums, each in one order whatever else is computed beside it. */
 LANE void
-score_some(const float *const q[2], const float *keys, uint64_t width, float scale, float *const out[2])
+multiply(const struct product *product, const unsigned n_words)
 {
-    vf sums[2][4];
+    const float *a = product->a, *b = product->b;
+    const uint64_t a_row = product->a_row, a_step = product->a_step, b_word = product->b_word;
+    vf sums[ROWS][2];
     UNROLL
-    for (unsigned i = 0; i < 8; i++) {
-        sums[i / 4][i % 4] = vf_zero();
+    for (unsigned i = 0; i < ROWS * n_words; i++) {
+        sums[i / n_words][i % n_words] =
+            vf_load(product->c + i / n_words * product->c_row + i % n_words * product->c_word);
     }
-    for (uint64_t d = 0; d < width; d += W) {
-        const vf first = vf_load(q[0] + d);
-        const vf second = vf_load(q[1] + d);
-        UNROLL
-        for (unsigned k = 0; k < 4; k++) {
-            const vf key = vf_load(keys + k * width + d);
-            sums[0][k] = vf_fma(first, key, sums[0][k]);
-            sums[1][k] = vf_fma(second, key, sums[1][k]);
-        }
-    }
-    UNROLL
-    for (unsigned i = 0; i < 8; i++) {
-        out[i / 4][i % 4] = vf_sum(sums[i / 4][i % 4]) * scale;
-    }
-}
-
-static void
-score_keys(const struct cpu_attend *work)
-{
-    const uint64_t width = padded16(work->head_dim);
-    const uint64_t stride = padded16(work->n_keys);
-    const float scale = (float)(1.0 / sqrt((double)work->head_dim));
-    for (uint64_t begin = 0; begin < work->n_keys; begin += CPU_KEY_TILE) {
-        const uint64_t left = work->n_keys - begin;
-        unpack_tile(work, begin, left < CPU_KEY_TILE ? left : CPU_KEY_TILE);
-        for (uint32_t h = 0; h < work->n_heads; h += 2) {
-            const uint32_t other = h + 1 < work->n_heads ? h + 1 : h;
-            for (unsigned k = 0; k < CPU_KEY_TILE; k += 4) {
-                const float *const q[2] = {work->padded_q + h * width, work->padded_q + other * width};
-                float *const out[2] = {work->weights + h * stride + begin + k,
-                                       work->weights + other * stride + begin + k};
-                score_some(q, work->keys + k * width, width, scale, out);
-            }
-        }
-    }
-}
-
-/* Scores become weights; returns the denominator, which a loud sink makes larger than f32 can hold. */
-static double
-weigh_keys(const struct cpu_attend *work, float *weights, float sink)
-{
-    const uint64_t n = work->n_keys;
-    vf most = vf_set1(-INFINITY);
-    vf sums = vf_zero();
-    for (uint64_t k = 0; k < n; k += W) {
-        const vf part = n - k >= W ? vf_load(weights + k) : vf_set1(weights[k]);
-        most = vf_max(part, most);
-        for (uint64_t i = 1; n - k < W && i < n - k; i++) {
-            most = vf_max(vf_set1(weights[k + i]), most);
-        }
-    }
-    const float greatest = vf_greatest(most);
-    for (uint64_t k = 0; k < n; k += W) {
-        vf weight = vf_exp(vf_sub(vf_load(weights + k), vf_set1(greatest)));
-        vf_store(weights + k, weight);
-        weight = vf_load_tail(weights + k, n - k); /* without what lies behind the last key */
-        sums = vf_add(sums, weight);
-        vf_store(weights + k, vf_round(weight, work->native));
-    }
-    return (double)vf_sum(sums) + exp((double)sink - (double)greatest);
-}
-
-/* Four words of two heads' sums over a tile of keys. */
-LANE void
-sum_some(const float *const weights[2], const float *keys, uint64_t width, const unsigned n_words, float *const sums[2])
-{
-    vf parts[2][4];
-    UNROLL
-    for (unsigned i = 0; i < n_words; i++) {
-        parts[0][i] = vf_load(sums[0] + i * W);
-        parts[1][i] = vf_load(sums[1] + i * W);
-    }
-    for (unsigned k = 0; k < CPU_KEY_TILE; k++) {
-        const vf first = vf_set1(weights[0][k]);
-        const vf second = vf_set1(weights[1][k]);
+    ONE_BY_ONE
+    for (uint64_t step = 0; step < product->n; step++, a += a_step, b += product->b_step) {
+        vf words[2];
         UNROLL
         for (unsigned i = 0; i < n_words; i++) {
-            const vf key = vf_load(keys + k * width + i * W);
-            parts[0][i] = vf_fma(first, key, parts[0][i]);
-            parts[1][i] = vf_fma(second, key, parts[1][i]);
+            words[i] = vf_load(b + i * b_word);
         }
-    }
-    UNROLL
-    for (unsigned i = 0; i < n_words; i++) {
-        vf_store(sums[0] + i * W, parts[0][i]);
-        vf_store(sums[1] + i * W, parts[1][i]);
-    }
-}
-
-static void
-sum_keys(const struct cpu_attend *work)
-{
-    const uint64_t width = padded16(work->head_dim);
-    const uint64_t stride = padded16(work->n_keys);
-    float unused[4 * 16]; /* where the partner of a last odd head goes */
-    memset(work->sums, 0, (size_t)(work->n_heads * width) * sizeof *work->sums);
-    for (uint64_t begin = 0; begin < work->n_keys; begin += CPU_KEY_TILE) {
-        const uint64_t left = work->n_keys - begin;
-        unpack_tile(work, begin, left < CPU_KEY_TILE ? left : CPU_KEY_TILE);
-        for (uint32_t h = 0; h < work->n_heads; h += 2) {
-            const bool has_other = h + 1 < work->n_heads;
-            const uint32_t other = has_other ? h + 1 : h;
-            const float *const weights[2] = {work->weights + h * stride + begin,
-                                             work->weights + other * stride + begin};
-            for (uint64_t d = 0; d < width;) {
-                float *const sums[2] = {work->sums + h * width + d,
-                                        has_other ? work->sums + other * width + d : unused};
-                memset(unused, 0, sizeof unused);
-                if (width - d >= 4 * W) {
-                    sum_some(weights, work->keys + d, width, 4, sums);
-                    d += 4 * W;
-                } else {
-                    sum_some(weights, work->keys + d, width, 1, sums);
-                    d += W;
-                }
+        UNROLL
+        for (unsigned row = 0; row < ROWS; row++) {
+            const vf element = vf_set1(a[row * a_row]);
+            UNROLL
+            for (unsigned i = 0; i < n_words; i++) {
+                sums[row][i] = vf_fma(element, words[i], sums[row][i]);
+                KEEP(sums[row][i]);
             }
         }
     }
+    UNROLL
+    for (unsigned i = 0; i < ROWS * n_words; i++) {
+        vf_store(product->c + i / n_words * product->c_row + i % n_words * product->c_word,
+                 sums[i / n_words][i % n_words]);
+    }
 }
 
-static void
-put_head(const struct cpu_attend *work, const float *sums, double denominator, float *o)
+/* Words first .. n_words-1 of ROWS rows, two at a time. */
+LANE void
+multiply_words(struct product product, uint64_t n_words)
 {
-    const vf divisor = vf_set1((float)denominator);
-    for (uint64_t d = 0; denominator < 0x1p100 && d < work->head_dim; d += W) {
-        vf_store_tail(o + d, vf_round(vf_div(vf_load(sums + d), divisor), work->native), work->head_dim - d);
+    uint64_t word = 0;
+    for (; word + 2 <= n_words; word += 2) {
+        multiply(&product, 2);
+        product.b += 2 * product.b_word;
+        product.c += 2 * product.c_word;
     }
-    for (uint64_t d = 0; !(denominator < 0x1p100) && d < work->head_dim; d++) {
-        const float value = (float)((double)sums[d] / denominator);
-        o[d] = work->native ? hearth_round_bf16(value) : value;
+    if (word < n_words) {
+        multiply(&product, 1);
+    }
+}
+
+/* 16 codes of e4m3, times a scale.  As the bits of an f16 they are times 2^-8. */
+LANE void
+unpack_codes(const unsigned char *codes, float scale, float *out)
+{
+    const vf factor = vf_set1(scale * 256.0f);
+    const __m256i words = _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)codes));
+    const __m256i halves =
+        _mm256_and_si256(_mm256_srai_epi16(_mm256_slli_epi16(words, 8), 1), _mm256_set1_epi16((short)0xBF80));
+#ifdef __AVX512F__
+    vf_store(out, vf_mul(_mm512_cvtph_ps(halves), factor));
+#else
+    vf_store(out, vf_mul(_mm256_cvtph_ps(_mm256_castsi256_si128(halves)), factor));
+    vf_store(out + W, vf_mul(_mm256_cvtph_ps(_mm256_extracti128_si256(halves, 1)), factor));
+#endif
+}
+
+/* Elements begin .. end-1 of a stored row, begin and end multiples of 16; zero beyond head_dim. */
+static void
+unpack_row(const struct cpu_attend *work, const unsigned char *bytes, uint64_t begin, uint64_t end, float *out)
+{
+    const uint64_t head_dim = work->head_dim, nope = head_dim - work->rope_dim;
+    const unsigned char *rope = bytes + nope, *scales = rope + 2 * (uint64_t)work->rope_dim;
+    const uint64_t last = end < head_dim ? end : head_dim;
+    uint64_t i = begin;
+    if (work->format == HEARTH_KV_F32) {
+        memcpy(out, bytes + begin * sizeof *out, (size_t)(last - begin) * sizeof *out);
+        i = last;
+    }
+    for (; i + 16 <= end && i + 16 <= nope; i += 16) {
+        unpack_codes(bytes + i, hearth_e8m0_to_f32(scales[i / HOST_KV_BLOCK]), out + (i - begin));
+    }
+    for (; i < last && i < nope; i++) {
+        out[i - begin] = hearth_e4m3_to_f32(bytes[i]) * hearth_e8m0_to_f32(scales[i / HOST_KV_BLOCK]);
+    }
+    for (; i + W <= last; i += W) {
+        vf_store(out + (i - begin), vf_from_bits(vi_sll(vi_load_u16(rope + 2 * (i - nope)), 16)));
+    }
+    for (; i < last; i++) {
+        uint16_t bits;
+        memcpy(&bits, rope + 2 * (i - nope), sizeof bits);
+        out[i - begin] = hearth_bf16_to_f32(bits);
+    }
+    memset(out + (last - begin), 0, (size_t)(end - last) * sizeof *out);
+}
+
+/* A tile of rows, columns begin .. end-1; rows that are not there are zero. */
+static void
+unpack_tile(const struct cpu_attend *work, uint64_t tile, uint64_t begin, uint64_t end, uint64_t row_floats)
+{
+    const uint64_t first = tile * CPU_KEY_TILE;
+    for (uint64_t k = 0; k < CPU_KEY_TILE; k++) {
+        float *out = work->keys + k * row_floats;
+        if (first + k < work->n_keys) {
+            unpack_row(work, work->rows[first + k], begin, end, out);
+        } else {
+            memset(out, 0, (size_t)(end - begin) * sizeof *out);
+        }
     }
 }
 
 void
-TIERED(k_attend)(const struct cpu_attend *work)
+TIERED(k_attend_turn)(const float *q, uint32_t n_heads, uint32_t head_dim, uint64_t width, float *turned)
 {
-    const uint64_t width = padded16(work->head_dim);
-    const uint64_t stride = padded16(work->n_keys);
-    double denominators[CPU_HEADS];
-    for (uint32_t h = 0; h < work->n_heads; h++) {
-        TIERED(k_plain)(work->q + (uint64_t)h * work->head_dim, work->head_dim, width, work->padded_q + h * width);
+    const uint64_t n_panels = (n_heads + PANEL - 1) / PANEL;
+    for (uint64_t panel = 0; panel < n_panels; panel++, turned += width * PANEL) {
+        for (uint64_t d = 0; d < width; d++) {
+            for (uint64_t h = 0; h < PANEL; h++) {
+                const uint64_t head = panel * PANEL + h;
+                turned[d * PANEL + h] = head < n_heads && d < head_dim ? q[head * head_dim + d] : 0.0f;
+            }
+        }
     }
-    score_keys(work);
-    for (uint32_t h = 0; h < work->n_heads; h++) {
-        denominators[h] = weigh_keys(work, work->weights + h * stride, work->sinks[h]);
+}
+
+/* Scores of a tile's keys: sums times the scale, and the greatest for each head. */
+static void
+finish_scores(const struct cpu_attend *work, uint64_t tile)
+{
+    const vf scale = vf_set1((float)(1.0 / sqrt((double)work->head_dim)));
+    const uint64_t first = tile * CPU_KEY_TILE, left = work->n_keys - first;
+    const uint64_t n = left < CPU_KEY_TILE ? left : CPU_KEY_TILE;
+    for (uint64_t head = 0; head < work->stride; head += W) {
+        float *scores = work->scores + first * work->stride + head;
+        vf most = vf_set1(-INFINITY);
+        for (uint64_t k = 0; k < n; k++) {
+            const vf score = vf_mul(vf_load(scores + k * work->stride), scale);
+            vf_store(scores + k * work->stride, score);
+            most = vf_max(score, most);
+        }
+        vf_store(work->greatest + tile * work->stride + head, most);
     }
-    sum_keys(work);
-    for (uint32_t h = 0; h < work->n_heads; h++) {
-        put_head(work, work->sums + h * width, denominators[h], work->o + (uint64_t)h * work->head_dim);
+}
+
+void
+TIERED(k_attend_scores)(const struct cpu_attend *work, uint64_t begin, uint64_t end)
+{
+    const uint64_t width = work->width, stride = work->stride, row = width + CPU_ATTEND_SKEW;
+    for (uint64_t tile = begin; tile < end; tile++) {
+        float *scores = work->scores + tile * CPU_KEY_TILE * stride;
+        unpack_tile(work, tile, 0, width, row);
+        memset(scores, 0, (size_t)(CPU_KEY_TILE * stride) * sizeof *scores);
+        for (uint64_t d = 0; d < width; d += DEPTH) {
+            for (uint64_t panel = 0; panel * PANEL < stride; panel += 2 / PANEL_WORDS) {
+                const uint64_t words = (stride - panel * PANEL) / W;
+                for (uint64_t k = 0; k < CPU_KEY_TILE; k += ROWS) {
+                    multiply_words((struct product){.a = work->keys + k * row + d,
+                                                    .a_row = row,
+                                                    .a_step = 1,
+                                                    .b = work->q + (panel * width + d) * PANEL,
+                                                    .b_word = PANEL_WORDS == 1 ? width * PANEL : W,
+                                                    .b_step = PANEL,
+                                                    .n = width - d < DEPTH ? width - d : DEPTH,
+                                                    .c = scores + k * stride + panel * PANEL,
+                                                    .c_row = stride,
+                                                    .c_word = W},
+                                   words < 2 ? words : 2);
+                }
+            }
+        }
+        finish_scores(work, tile);
+    }
+}
+
+void
+TIERED(k_attend_weigh)(const struct cpu_attend *work, uint64_t begin, uint64_t end)
+{
+    for (uint64_t tile = begin; tile < end; tile++) {
+        const uint64_t first = tile * CPU_KEY_TILE, left = work->n_keys - first;
+        const uint64_t n = left < CPU_KEY_TILE ? left : CPU_KEY_TILE;
+        for (uint64_t head = 0; head < work->stride; head += W) {
+            float *scores = work->scores + first * work->stride + head;
+            const vf most = vf_load(work->most + head);
+            vf sum = vf_zero();
+            for (uint64_t k = 0; k < n; k++) {
+                const vf weight = vf_exp(vf_sub(vf_load(scores + k * work->stride), most));
+                sum = vf_add(sum, weight);
+                vf_store(scores + k * work->stride, vf_round(weight, work->native));
+            }
+            for (uint64_t k = n; k < CPU_KEY_TILE; k++) {
+                vf_store(scores + k * work->stride, vf_zero());
+            }
+            vf_store(work->totals + tile * work->stride + head, sum);
+        }
+    }
+}
+
+/* Columns begin .. end-1 of a head. */
+static void
+put_head(const struct cpu_attend *work, const float *sums, double denominator, uint64_t begin, uint64_t end, float *o)
+{
+    const vf divisor = vf_set1((float)denominator);
+    const uint64_t n = (end < work->head_dim ? end : work->head_dim) - begin;
+    for (uint64_t d = 0; denominator < 0x1p100 && d < n; d += W) {
+        vf_store_tail(o + begin + d, vf_round(vf_div(vf_load(sums + d), divisor), work->native), n - d);
+    }
+    for (uint64_t d = 0; !(denominator < 0x1p100) && d < n; d++) {
+        const float value = (float)((double)sums[d] / denominator);
+        o[begin + d] = work->native ? hearth_round_bf16(value) : value;
+    }
+}
+
+void
+TIERED(k_attend_sum)(const struct cpu_attend *work, uint64_t begin, uint64_t end)
+{
+    const uint64_t n_tiles = (work->n_keys + CPU_KEY_TILE - 1) / CPU_KEY_TILE, columns = end - begin;
+    float *sums = work->keys + CPU_KEY_TILE * columns;
+    memset(sums, 0, (size_t)(work->stride * columns) * sizeof *sums);
+    for (uint64_t tile = 0; tile < n_tiles; tile++) {
+        unpack_tile(work, tile, begin, end, columns);
+        for (uint64_t d = 0; d < columns; d += 2 * W) {
+            const uint64_t words = (columns - d) / W;
+            for (uint64_t head = 0; head < work->n_heads; head += ROWS) {
+                multiply_words((struct product){.a = work->scores + tile * CPU_KEY_TILE * work->stride + head,
+                                                .a_row = 1,
+                                                .a_step = work->stride,
+                                                .b = work->keys + d,
+                                                .b_word = W,
+                                                .b_step = columns,
+                                                .n = CPU_KEY_TILE,
+                                                .c = sums + head * columns + d,
+                                                .c_row = columns,
+                                                .c_word = W},
+                               words < 2 ? words : 2);
+            }
+        }
+    }
+    for (uint32_t head = 0; head < work->n_heads; head++) {
+        put_head(work, sums + head * columns, work->denominators[head], begin, end,
+                 work->o + (uint64_t)head * work->head_dim);
     }
 }

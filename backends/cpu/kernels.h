@@ -5,25 +5,30 @@
 
 #include "backends/cpu/cpu.h"
 
-/* Scores of one token's keys for a few of its heads, and what they weigh.  See attention.c. */
+/* Rows of keys that are unpacked together; heads side by side; floats between rows that keep them apart in a cache. */
+#define CPU_KEY_TILE 32u
+#define CPU_ATTEND_PANEL 16u
+#define CPU_ATTEND_SKEW 16u
+
+/* One token's attention for some of its heads.  See attention.c. */
 struct cpu_attend {
-    const float *q;                   /* [n_heads][head_dim] */
+    const float *q;                   /* [stride / 16][width][16]: attend_turn */
     float *o;                         /* [n_heads][head_dim] */
-    const float *sinks;               /* [n_heads] */
     const unsigned char *const *rows; /* [n_keys] stored rows */
     uint64_t n_keys;
-    uint32_t n_heads; /* at most CPU_HEADS */
-    uint32_t head_dim, rope_dim, format;
+    uint32_t n_heads, head_dim, rope_dim, format;
     bool native;
-    float *keys;            /* [CPU_KEY_TILE][head_dim padded to 16]: work space */
-    float *weights;         /* [n_heads][n_keys padded to 16] */
-    float *padded_q, *sums; /* [n_heads][head_dim padded to 16] */
+    uint64_t width;           /* head_dim rounded up to 16 */
+    uint64_t stride;          /* n_heads rounded up to 16 */
+    float *scores;            /* [tiles][CPU_KEY_TILE][stride]: z, then P */
+    float *greatest, *totals; /* [tiles][stride]: of z, of P before rounding */
+    float *most;              /* [stride]: M */
+    double *denominators;     /* [n_heads] */
+    float *keys; /* work space: [CPU_KEY_TILE][width + CPU_ATTEND_SKEW] and [stride][columns of attend_sum] */
 };
 
 /* Hyper-connection streams that expand takes at once. */
 #define CPU_MAX_STREAMS 8u
-#define CPU_HEADS 16u
-#define CPU_KEY_TILE 16u
 
 /* Queries that meet a tile of keys, and keys in a tile. */
 #define CPU_INDEX_QUERIES 4u
@@ -101,7 +106,12 @@ struct cpu_kernels {
     /* e4m3 in blocks of 64: the same */
     void (*round_e4m3)(float *x, uint32_t n, uint8_t *codes, uint8_t *scales);
 
-    void (*attend)(const struct cpu_attend *attend);
+    /* Attention in its steps: queries with heads along a row, then tiles begin .. end-1 of keys twice, then columns
+     * begin .. end-1, multiples of 16. */
+    void (*attend_turn)(const float *q, uint32_t n_heads, uint32_t head_dim, uint64_t width, float *turned);
+    void (*attend_scores)(const struct cpu_attend *attend, uint64_t begin, uint64_t end);
+    void (*attend_weigh)(const struct cpu_attend *attend, uint64_t begin, uint64_t end);
+    void (*attend_sum)(const struct cpu_attend *attend, uint64_t begin, uint64_t end);
     /* A native query, [n_heads][width], into bytes, whole blocks; query has its factors.  False: it takes f32. */
     bool (*index_query)(const float *q, uint32_t n_heads, uint32_t width, struct cpu_index_query *query);
     void (*index)(const struct cpu_index *index, uint64_t begin, uint64_t end);

@@ -26,7 +26,10 @@ void TIERED(k_turn)(bool native, float *x, const float *angles, uint32_t rope_di
 void TIERED(k_hadamard)(float *x, uint32_t width);
 void TIERED(k_round_e2m1)(float *x, uint32_t n, uint8_t *codes, uint8_t *scales);
 void TIERED(k_round_e4m3)(float *x, uint32_t n, uint8_t *codes, uint8_t *scales);
-void TIERED(k_attend)(const struct cpu_attend *attend);
+void TIERED(k_attend_turn)(const float *q, uint32_t n_heads, uint32_t head_dim, uint64_t width, float *turned);
+void TIERED(k_attend_scores)(const struct cpu_attend *attend, uint64_t begin, uint64_t end);
+void TIERED(k_attend_weigh)(const struct cpu_attend *attend, uint64_t begin, uint64_t end);
+void TIERED(k_attend_sum)(const struct cpu_attend *attend, uint64_t begin, uint64_t end);
 void TIERED(k_index)(const struct cpu_index *index, uint64_t begin, uint64_t end);
 bool TIERED(k_index_query)(const float *q, uint32_t n_heads, uint32_t width, struct cpu_index_query *query);
 void TIERED(k_choose)(const float *scores, uint64_t n, uint32_t top_k, int32_t *work, int32_t *indices);

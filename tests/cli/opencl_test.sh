@@ -11,6 +11,12 @@ if ! grep -q '"plugin": *"opencl"' out; then
     echo "SKIP: no OpenCL device" >&2
     exit 77
 fi
+name=$(json devices/0/name)
+for select in 0 "$name"; do
+    hearth_gives 0 plan -m "$pilot" --set plugins.load=opencl,ref --set device.plugin=opencl --set device.select="$select"
+done
+hearth_gives 5 plan -m "$pilot" --set plugins.load=opencl,ref --set device.plugin=opencl --set device.select=0000:ff:1f.7
+grep -q 'device 0000:ff:1f.7 wanted' err || fail "a device that is not there is not named"
 # PLUGINS OPTION... - an answer of the pilot
 answer()
 {

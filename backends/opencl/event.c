@@ -61,7 +61,7 @@ ocl_wait(struct hearth_device *device, cl_event handle, uint64_t timeout_ns, str
     while (status == 1) {
         const uint64_t waited = now_ns() - start;
         if (waited >= timeout_ns) {
-            return host_error(err, HEARTH_ETIMEOUT, 0, "the work is not done after %.1f s", 1e-9 * (double)waited);
+            return host_error(err, HEARTH_ETIMEOUT, 0, "the work is not done after %.1f s", 1e-9 * (double)timeout_ns);
         }
         if (timeout_ns == UINT64_MAX && waited >= eager_ns) {
             const cl_int code = clWaitForEvents(1, &handle);

@@ -30,7 +30,7 @@ copy_event(struct hearth_device *device, struct hearth_event **ret_event, struct
         return ocl_cl_error(err, code, "clEnqueueMarkerWithWaitList");
     }
     (void)clFlush(device->queue);
-    return ocl_event_new(marker, ret_event, err);
+    return ocl_event_new(device, marker, ret_event, err);
 }
 
 int

@@ -8,6 +8,9 @@
 #include "backends/opencl/internal.h"
 #include "backends/opencl/tuning.h"
 
+/* A device with work that nobody waits for any more is closed after at most this. */
+#define LAST_WAIT_NS UINT64_C(2000000000)
+
 /* Of a device's memory the driver keeps some for itself. */
 #define DRIVER_SHARE 32u
 
@@ -153,6 +156,20 @@ ocl_open(uint32_t index, struct hearth_device **ret_device, struct hearth_error 
     return 0;
 }
 
+/* Whether nothing runs on the device, so that what it uses can be given back. */
+static bool
+is_at_rest(struct hearth_device *device)
+{
+    if (device->queue == NULL || (device->is_lost && !device->is_stuck)) {
+        return true;
+    }
+    if (ocl_settle(device, LAST_WAIT_NS, NULL) == HEARTH_ETIMEOUT) {
+        return false;
+    }
+    (void)clFinish(device->queue);
+    return true;
+}
+
 /* Lets go of what an open got so far, the last first. */
 void
 ocl_close(struct hearth_device *device)
@@ -161,8 +178,10 @@ ocl_close(struct hearth_device *device)
         return;
     }
     ocl_fault_release(device->fault);
-    if (device->queue != NULL && !device->is_lost) {
-        (void)clFinish(device->queue);
+    if (!is_at_rest(device)) {
+        ocl_log(HEARTH_LOG_WARNING, "%s: work does not end; what it uses stays", device->name);
+        ocl_trace_free(device->trace);
+        return;
     }
     if (device->expert_state_free != NULL) {
         device->expert_state_free(device);

@@ -13,10 +13,11 @@
 
 struct hearth_event {
     cl_event handle;
+    uint64_t n_submitted; /* up to it */
 };
 
 int
-ocl_event_new(cl_event handle, struct hearth_event **ret_event, struct hearth_error *err)
+ocl_event_new(struct hearth_device *device, cl_event handle, struct hearth_event **ret_event, struct hearth_error *err)
 {
     struct hearth_event *event = malloc(sizeof *event);
     if (event == NULL) {
@@ -24,6 +25,7 @@ ocl_event_new(cl_event handle, struct hearth_event **ret_event, struct hearth_er
         return host_error(err, HEARTH_EMEMORY, 0, "no memory for an event");
     }
     event->handle = handle;
+    event->n_submitted = device->n_submitted;
     *ret_event = event;
     return 0;
 }
@@ -79,11 +81,45 @@ ocl_wait(struct hearth_device *device, cl_event handle, uint64_t timeout_ns, str
 }
 
 int
+ocl_give_up(struct hearth_device *device)
+{
+    device->is_lost = true;
+    device->is_stuck = true;
+    return HEARTH_ETIMEOUT;
+}
+
+int
 ocl_event_wait(struct hearth_device *device, struct hearth_event *event, uint64_t timeout_ns, struct hearth_error *err)
 {
     const int status = ocl_wait(device, event->handle, timeout_ns, err);
+    if (status == 0 && event->n_submitted > device->n_finished) {
+        device->n_finished = event->n_submitted;
+    }
     ocl_trace_drain(device->trace);
-    return status;
+    /* the caller's limit is the same number, but for its rounding */
+    const bool is_limit = timeout_ns >= ocl_settings.timeout_ns - ocl_settings.timeout_ns / 1000;
+    return status == HEARTH_ETIMEOUT && is_limit ? ocl_give_up(device) : status;
+}
+
+int
+ocl_settle(struct hearth_device *device, uint64_t timeout_ns, struct hearth_error *err)
+{
+    const uint64_t n_submitted = device->n_submitted;
+    cl_event marker;
+    if (n_submitted == device->n_finished) {
+        return 0;
+    }
+    const cl_int code = clEnqueueMarkerWithWaitList(device->queue, 0, NULL, &marker);
+    if (code != CL_SUCCESS) {
+        return ocl_cl_error(err, code, "clEnqueueMarkerWithWaitList");
+    }
+    (void)clFlush(device->queue);
+    const int status = ocl_wait(device, marker, timeout_ns, err);
+    clReleaseEvent(marker);
+    if (status == 0) {
+        device->n_finished = n_submitted;
+    }
+    return status == HEARTH_ETIMEOUT ? ocl_give_up(device) : status;
 }
 
 void

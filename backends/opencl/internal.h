@@ -79,9 +79,15 @@ int ocl_measure(struct hearth_device *device, double seconds, struct hearth_roof
 /* ---- event.c ---- */
 
 /* Wraps an event of OpenCL, which it then owns. */
-int ocl_event_new(cl_event handle, struct hearth_event **ret_event, struct hearth_error *err);
+int ocl_event_new(struct hearth_device *device, cl_event handle, struct hearth_event **ret_event,
+                  struct hearth_error *err);
 /* Waits until handle is done, at most timeout_ns.  Errors: ETIMEOUT, ELOST, EDEVICE. */
 int ocl_wait(struct hearth_device *device, cl_event handle, uint64_t timeout_ns, struct hearth_error *err);
+/* Waited in vain, as long as anybody should.  Returns ETIMEOUT. */
+int ocl_give_up(struct hearth_device *device);
+/* Waits until all that was submitted is done; a device that does not get there is stuck.  A copy comes after it, so
+ * that no driver keeps the address of memory whose owner has given up waiting. */
+int ocl_settle(struct hearth_device *device, uint64_t timeout_ns, struct hearth_error *err);
 
 /* ---- memory.c: cl_mem and slabs ---- */
 

@@ -59,11 +59,10 @@ ocl_buffer_alloc(struct hearth_device *device, uint64_t size, struct hearth_buff
 void
 ocl_buffer_free(struct hearth_device *device, struct hearth_buffer *buffer)
 {
-    (void)device;
-    if (buffer != NULL) {
+    if (buffer != NULL && !device->is_stuck) {
         clReleaseMemObject(buffer->mem);
-        free(buffer);
     }
+    free(buffer);
 }
 
 static uint64_t
@@ -139,7 +138,7 @@ ocl_slab_give(struct hearth_device *device, uint32_t at)
     }
     slab->used = 0;
     device->is_recycled = true;
-    if (device->slabs_bytes > slab->size) { /* the last one stays for what comes next */
+    if (device->slabs_bytes > slab->size && !device->is_stuck) { /* the last one stays for what comes next */
         clReleaseMemObject(slab->mem);
         device->slabs_bytes -= slab->size;
         slab->mem = NULL;

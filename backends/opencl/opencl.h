@@ -143,7 +143,9 @@ struct hearth_device {
     struct ocl_staging *staging; /* pinned host memory for copies */
     struct ocl_fault *fault;
     struct ocl_trace *trace;
-    bool is_lost;
+    bool is_lost;  /* nothing is asked of it any more */
+    bool is_stuck; /* likewise, and what it holds is not given back: its work may yet go on */
+    _Atomic uint64_t n_submitted, n_finished; /* submissions; all are finished when both are alike */
     bool uses_bytes;         /* products with e2m1 weights are those of bytes (DIGITS of product.cl) */
     void *expert_state;      /* of expert_ffn: what it keeps between commands; NULL at first */
     void (*expert_state_free)(struct hearth_device *device); /* called at close unless NULL */

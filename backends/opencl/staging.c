@@ -94,8 +94,7 @@ piece_take(struct hearth_device *device, struct piece **ret_piece, struct hearth
     if (piece->busy != NULL) {
         const int status = ocl_wait(device, piece->busy, ocl_settings.timeout_ns, err);
         if (status == HEARTH_ETIMEOUT) {
-            device->is_lost = true;
-            return status;
+            return ocl_give_up(device);
         }
         clReleaseEvent(piece->busy);
         piece->busy = NULL;
@@ -117,8 +116,7 @@ finish_copy(struct hearth_device *device, cl_int code, cl_event event, const cha
     (void)clFlush(device->queue);
     const int status = ocl_wait(device, event, ocl_settings.timeout_ns, err);
     clReleaseEvent(event);
-    device->is_lost = device->is_lost || status == HEARTH_ETIMEOUT; /* the copy may yet come: nothing is sure now */
-    return status;
+    return status == HEARTH_ETIMEOUT ? ocl_give_up(device) : status;
 }
 
 static int
@@ -130,6 +128,10 @@ write_direct(struct hearth_device *device, cl_command_queue queue, struct ocl_sp
         const cl_int end = clEnqueueWriteBuffer(queue, dst.mem, CL_TRUE, (size_t)dst.offset, (size_t)size, src, 0, NULL,
                                                 NULL);
         return end == CL_SUCCESS ? 0 : ocl_cl_error(err, end, "copy to the device");
+    }
+    const int status = ocl_settle(device, ocl_settings.timeout_ns, err);
+    if (status < 0) {
+        return status;
     }
     const cl_int code = clEnqueueWriteBuffer(queue, dst.mem, CL_FALSE, (size_t)dst.offset, (size_t)size, src, 0, NULL,
                                              &event);
@@ -241,7 +243,7 @@ read_pieces(struct hearth_device *device, unsigned char *dst, struct ocl_span sr
             const struct piece *piece = pieces[done / PIECE_BYTES % 2];
             const uint64_t n = size - done < PIECE_BYTES ? size - done : PIECE_BYTES;
             status = ocl_wait(device, piece->busy, ocl_settings.timeout_ns, err);
-            device->is_lost = device->is_lost || status == HEARTH_ETIMEOUT;
+            status = status == HEARTH_ETIMEOUT ? ocl_give_up(device) : status;
             if (status == 0) {
                 memcpy(dst + done, piece->bytes, (size_t)n);
             }
@@ -256,6 +258,10 @@ ocl_stage_read(struct hearth_device *device, void *dst, struct ocl_span src, uin
 {
     if (device->staging->is_direct || size < DIRECT_BYTES) {
         cl_event event;
+        const int status = ocl_settle(device, ocl_settings.timeout_ns, err);
+        if (status < 0) {
+            return status;
+        }
         const cl_int code = clEnqueueReadBuffer(device->queue, src.mem, CL_FALSE, (size_t)src.offset, (size_t)size, dst,
                                                 0, NULL, &event);
         return finish_copy(device, code, event, "copy from the device", err);

@@ -67,6 +67,7 @@ begin(struct hearth_device *device, struct hearth_error *err)
     if (device->is_lost) {
         return host_error(err, HEARTH_ELOST, 0, "the device is lost");
     }
+    device->n_submitted++;
     const cl_event stuck = ocl_fault_hang(device->fault, device->context);
     ocl_uploads_free(device, false);
     const int status = ocl_stage_join(device, err);
@@ -93,7 +94,7 @@ ocl_submit(struct hearth_device *device, const struct hearth_command *commands, 
         if (code != CL_SUCCESS) {
             return ocl_cl_error(err, code, "clEnqueueMarkerWithWaitList");
         }
-        status = ocl_event_new(marker, ret_event, err);
+        status = ocl_event_new(device, marker, ret_event, err);
     }
     const cl_int code = clFlush(device->queue);
     return status < 0 || code == CL_SUCCESS ? status : ocl_cl_error(err, code, "clFlush");

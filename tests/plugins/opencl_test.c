@@ -395,24 +395,54 @@ START_TEST(a_lost_device_stays_lost)
 }
 END_TEST
 
+/* A device whose second submission hangs, that submission, and a buffer. */
+static void
+open_hung(struct hearth_buffer **ret_buffer, uint64_t size, struct hearth_event **ret_event)
+{
+    open_with("fault=hang:2", "timeout=0.2");
+    ck_assert_int_eq(run_rmsnorm(), 0);
+    ck_assert_int_eq(plugin->buffer_alloc(device, size, ret_buffer, &err), 0);
+    ck_assert_int_eq(plugin->submit(device, NULL, 0, NULL, 0, ret_event, &err), 0);
+    ck_assert_int_eq(plugin->event_wait(device, *ret_event, 0, &err), HEARTH_ETIMEOUT);
+}
+
 START_TEST(a_hung_device_is_not_waited_for)
 {
     struct hearth_event *event = NULL;
     struct hearth_buffer *buffer = NULL;
     char bytes[16];
-    open_with("fault=hang:2", "timeout=0.2");
-    ck_assert_int_eq(run_rmsnorm(), 0);
-    ck_assert_int_eq(plugin->buffer_alloc(device, sizeof bytes, &buffer, &err), 0);
-    ck_assert_int_eq(plugin->submit(device, NULL, 0, NULL, 0, &event, &err), 0);
+    open_hung(&buffer, sizeof bytes, &event);
     ck_assert_int_eq(plugin->event_wait(device, event, SOON_NS, &err), HEARTH_ETIMEOUT);
-    ck_assert_int_eq(plugin->event_wait(device, event, 0, &err), HEARTH_ETIMEOUT);
-    /* a copy behind it gives up by itself */
     ck_assert_int_eq(plugin->buffer_read(device, bytes, (struct hearth_view){buffer, 0}, sizeof bytes, NULL, &err),
-                     HEARTH_ETIMEOUT);
+                     HEARTH_ELOST);
     ck_assert_int_eq(plugin->submit(device, NULL, 0, NULL, 0, NULL, &err), HEARTH_ELOST);
     plugin->event_free(device, event);
     plugin->buffer_free(device, buffer);
     done();
+}
+END_TEST
+
+/* Both ways; and when the work does end, at close, nobody touches memory that its owner took back. */
+START_TEST(a_copy_behind_a_hung_submission_gives_up)
+{
+    for (int i = 0; i < 2; i++) {
+        struct hearth_event *event = NULL;
+        struct hearth_buffer *buffer = NULL;
+        char bytes[64];
+        memset(bytes, 0x5A, sizeof bytes);
+        open_hung(&buffer, sizeof bytes, &event);
+        const struct hearth_view view = {buffer, 0};
+        ck_assert_int_eq(i == 0 ? plugin->buffer_read(device, bytes, view, sizeof bytes, NULL, &err)
+                                : plugin->buffer_write(device, view, bytes, sizeof bytes, NULL, &err),
+                         HEARTH_ETIMEOUT);
+        ck_assert_int_eq(plugin->submit(device, NULL, 0, NULL, 0, NULL, &err), HEARTH_ELOST);
+        plugin->event_free(device, event);
+        plugin->buffer_free(device, buffer);
+        done();
+        for (size_t at = 0; at < sizeof bytes; at++) {
+            ck_assert_int_eq(bytes[at], 0x5A);
+        }
+    }
 }
 END_TEST
 
@@ -544,6 +574,7 @@ main(void)
     tcase_add_test(tests, a_failed_build_names_its_file);
     tcase_add_test(tests, a_lost_device_stays_lost);
     tcase_add_test(tests, a_hung_device_is_not_waited_for);
+    tcase_add_test(tests, a_copy_behind_a_hung_submission_gives_up);
     tcase_add_test(tests, a_trace_names_what_ran);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

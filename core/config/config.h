@@ -21,6 +21,7 @@ struct config_device {
     const char *plugin; /* NULL: the first plugin with a device */
     const char *select; /* NULL: its first device; else an index, a PCI address, or a part of the name */
     float timeout_seconds; /* device.timeout */
+    bool takeover;         /* device.takeover */
 };
 
 /* Strings are borrowed from the config and never NULL unless said. */

@@ -39,6 +39,21 @@ weights_folder(const struct hearth_config *config)
     return values->cache.weights && folder && *folder ? folder : NULL;
 }
 
+int
+engine_load(struct hearth_engine *engine, const struct hearth_progress *progress, struct hearth_error *err)
+{
+    const struct rooms *rooms = &engine->rooms;
+    int status = HEARTH_OK;
+    if (!engine->weights) {
+        status = weights_load(rooms->plan, rooms->model, rooms->devices, weights_folder(rooms->config), progress,
+                              &engine->weights, err);
+    }
+    if (status == HEARTH_OK && !engine->exec) {
+        status = open_exec(engine, err);
+    }
+    return status;
+}
+
 /* synthetic NULL: the configured model. */
 static int
 engine_open(const struct hearth_config *config, const struct hearth_synthetic *synthetic,
@@ -53,17 +68,11 @@ engine_open(const struct hearth_config *config, const struct hearth_synthetic *s
         return error_no_memory(err, "a lock");
     }
     int status = rooms_open(&engine->rooms, config, synthetic, 0, false, err);
-    if (status == HEARTH_OK) {
-        status = weights_load(engine->rooms.plan, engine->rooms.model, engine->rooms.devices, weights_folder(config),
-                              progress, &engine->weights, err);
-    }
-    if (status == HEARTH_OK) {
-        status = open_exec(engine, err);
-    }
     if (status < 0) {
         hearth_engine_close(engine);
         return status;
     }
+    engine->session_bytes = plan_state_bytes(engine->rooms.plan);
     engine->world = (struct session_world){
         .shape = model_shape(engine->rooms.model),
         .plan = engine->rooms.plan,
@@ -72,6 +81,16 @@ engine_open(const struct hearth_config *config, const struct hearth_synthetic *s
         .numerics = engine->rooms.numerics,
         .format = engine->rooms.format,
     };
+    pthread_mutex_lock(&engine->lock);
+    do {
+        status = engine_prepare(engine, NULL, progress, err);
+    } while (status < 0 && engine_take_over(engine, status, false));
+    pthread_mutex_unlock(&engine->lock);
+    if (status < 0) {
+        hearth_engine_close(engine);
+        return status;
+    }
+    engine->load = *weights_facts(engine->weights);
     *ret_engine = engine;
     return HEARTH_OK;
 }
@@ -119,7 +138,7 @@ hearth_engine_facts(const struct hearth_engine *engine, struct hearth_model_fact
         .eos_id = shape->eos_id,
         .weight_bytes = model_weight_bytes(rooms->model),
         .active_bytes = model_active_bytes(rooms->model),
-        .session_bytes = plan_state_bytes(rooms->plan),
+        .session_bytes = engine->session_bytes,
         .has_tokenizer = model_tokenizer(rooms->model) != NULL,
     };
     snprintf(ret_facts->name, sizeof ret_facts->name, "%s", model_name(rooms->model));
@@ -128,5 +147,5 @@ hearth_engine_facts(const struct hearth_engine *engine, struct hearth_model_fact
 void
 hearth_engine_load(const struct hearth_engine *engine, struct hearth_load *ret_load)
 {
-    *ret_load = *weights_facts(engine->weights);
+    *ret_load = engine->load;
 }

@@ -1,7 +1,7 @@
 /* feed.c - tokens into a session, a chunk at a time: graph, exec, and the logits somebody wants.
  *
- * Between chunks progress is told and may interrupt; a chunk is all or nothing.  A chunk that fails on a
- * device leaves state of no known position, and the session says so from then on. */
+ * Between chunks progress is told and may interrupt; a chunk is all or nothing.  One that fails leaves the session's
+ * tokens as they were; what it did to their state, the next call computes again (takeover.c). */
 #include <config.h>
 
 #include "core/engine/engine_internal.h"
@@ -48,17 +48,16 @@ run_head(struct hearth_engine *engine, const struct session *session, const stru
     return status;
 }
 
-/* One chunk.  logits: of its last n_logits tokens. */
-static int
-run_chunk(struct hearth_engine *engine, struct session *session, const int32_t *ids, uint32_t n,
-          float *logits, uint32_t n_logits, struct hearth_error *err)
+int
+engine_step(struct hearth_engine *engine, struct session *session, const int32_t *ids, uint32_t n, float *logits,
+            uint32_t n_logits, struct hearth_error *err)
 {
     struct graph_step step;
     int status = session_reserve(session, n, err);
     if (status < 0) {
         return status;
     }
-    engine_step_init(engine, session_length(session), n, &step);
+    engine_step_init(engine, session_covered(session), n, &step);
     status = graph_build_layers(&engine->graph, &step, err);
     if (status == HEARTH_OK) {
         status = exec_write_ids(engine->exec, ids, n, err);
@@ -66,16 +65,41 @@ run_chunk(struct hearth_engine *engine, struct session *session, const int32_t *
     if (status < 0) {
         return status;
     }
+    session_begin(session, n);
     status = exec_run(engine->exec, &engine->graph, session, err);
     if (status == HEARTH_OK && n_logits > 0) {
         status = run_head(engine, session, &step, n - n_logits, logits, err);
     }
     if (status < 0) {
-        session_spoil(session);
+        session_undo(session);
         return status;
     }
     session_advance(session, ids, n);
     return HEARTH_OK;
+}
+
+/* The same for the session's own next tokens, whatever becomes of the devices meanwhile. */
+static int
+run_chunk(struct hearth_session *session, const int32_t *ids, uint32_t n, float *logits, uint32_t n_logits,
+          const struct hearth_progress *progress, struct hearth_error *err)
+{
+    struct hearth_engine *engine = session->engine;
+    bool may_refuse;
+    int status;
+    pthread_mutex_lock(&engine->lock);
+    do {
+        may_refuse = false;
+        status = engine_prepare(engine, session->session, progress, err);
+        if (status == HEARTH_OK) {
+            status = session_reserve(session->session, n, err);
+            may_refuse = status < 0 && engine->sessions->next;
+        }
+        if (status == HEARTH_OK) {
+            status = engine_step(engine, session->session, ids, n, logits, n_logits, err);
+        }
+    } while (status < 0 && engine_take_over(engine, status, may_refuse));
+    pthread_mutex_unlock(&engine->lock);
+    return status;
 }
 
 static int
@@ -96,10 +120,6 @@ check_feed(const struct hearth_session *session, const int32_t *ids, size_t n, s
     const uint32_t vocab_size = model_shape(session->engine->rooms.model)->vocab_size;
     const uint64_t length = session_length(session->session);
     const uint64_t max_tokens = session_max_tokens(session->session);
-    if (!session_is_sound(session->session)) {
-        return error_set(err, HEARTH_EDEVICE,
-                         "session: its state was lost when a step failed at token %" PRIu64, length);
-    }
     if (n_logits > n) {
         return error_set(err, HEARTH_EUSAGE, "logits of at most %zu tokens wanted, of %zu asked", n,
                          n_logits);
@@ -136,9 +156,7 @@ hearth_session_feed(struct hearth_session *session, const int32_t *ids, size_t n
         const uint32_t n_here = end > from ? (uint32_t)(end - from) : 0;
         const size_t vocab_size = model_shape(engine->rooms.model)->vocab_size;
         float *target = n_here > 0 ? logits + (from - first_logit) * vocab_size : NULL;
-        pthread_mutex_lock(&engine->lock);
-        status = run_chunk(engine, session->session, ids + done, chunk, target, n_here, err);
-        pthread_mutex_unlock(&engine->lock);
+        status = run_chunk(session, ids + done, chunk, target, n_here, progress, err);
         done = end;
         if (status == HEARTH_OK) {
             const int told = tell(progress, done, n, err);

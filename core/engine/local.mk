@@ -8,5 +8,6 @@ core_engine_libengine_la_SOURCES = \
 	core/engine/report.c \
 	core/engine/rooms.c \
 	core/engine/sessions.c \
+	core/engine/takeover.c \
 	core/engine/text.c
 core_engine_libengine_la_CFLAGS = $(AM_CFLAGS) $(JSONC_CFLAGS)

@@ -11,9 +11,16 @@
 int
 hearth_session_pretend(struct hearth_session *session, uint64_t length, struct hearth_error *err)
 {
-    pthread_mutex_lock(&session->engine->lock);
-    const int status = session_pretend(session->session, length, err);
-    pthread_mutex_unlock(&session->engine->lock);
+    struct hearth_engine *engine = session->engine;
+    bool may_refuse;
+    int status;
+    pthread_mutex_lock(&engine->lock);
+    do {
+        status = engine_prepare(engine, session->session, NULL, err);
+        may_refuse = status == HEARTH_OK && engine->sessions->next;
+        status = status < 0 ? status : session_pretend(session->session, length, err);
+    } while (status < 0 && engine_take_over(engine, status, may_refuse));
+    pthread_mutex_unlock(&engine->lock);
     return status;
 }
 
@@ -68,11 +75,11 @@ int
 hearth_engine_limits(struct hearth_engine *engine, double seconds, struct hearth_limits *ret_limits,
                      struct hearth_error *err)
 {
-    const struct plugin_device *device = engine->rooms.devices[0];
     struct hearth_limits limits = {0};
     struct hearth_roof roof = {.struct_size = sizeof roof};
     int status;
     pthread_mutex_lock(&engine->lock);
+    const struct plugin_device *device = engine->rooms.devices[0];
     if (device->plugin->measure) {
         status = device->plugin->measure(device->device, seconds, &roof, err);
         limits.read_bytes_per_second = roof.read_bytes_per_second;

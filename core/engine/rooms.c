@@ -7,6 +7,7 @@
 
 #include "core/engine/engine_internal.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -77,18 +78,29 @@ add_device(struct rooms *rooms, struct plugin_device *device, double host_bandwi
     return status;
 }
 
-/* The first device of host memory other than the home; NULL: there is none. */
-static struct plugin_device *
-find_helper(const struct rooms *rooms)
+struct plugin_device *
+rooms_host_device(const struct rooms *rooms, const struct plugin_device *other)
 {
     size_t n = 0;
     struct plugin_device *devices = plugin_set_devices(rooms->plugins, &n);
     for (size_t i = 0; i < n; i++) {
-        if (&devices[i] != rooms->devices[0] && is_host_device(&devices[i])) {
+        if (&devices[i] != other && is_host_device(&devices[i]) && !devices[i].is_given_up) {
             return &devices[i];
         }
     }
     return NULL;
+}
+
+/* The configured device or, if that is given up, the host's. */
+static int
+choose_home(const struct rooms *rooms, struct plugin_device **ret_home, struct hearth_error *err)
+{
+    const int status = plugin_set_choose(rooms->plugins, &config_values(rooms->config)->device, ret_home, err);
+    if (status == HEARTH_OK && (*ret_home)->is_given_up) {
+        *ret_home = rooms_host_device(rooms, NULL);
+        assert(*ret_home); /* takeover_begin saw one */
+    }
+    return status;
 }
 
 static int
@@ -107,14 +119,14 @@ make_plan(struct rooms *rooms, struct hearth_error *err)
     return plan_make(&request, &rooms->plan, err);
 }
 
-static int
-open_plan(struct rooms *rooms, bool measure, struct hearth_error *err)
+int
+rooms_plan(struct rooms *rooms, bool measure, struct hearth_error *err)
 {
-    const struct config_values *values = config_values(rooms->config);
     const double host_bandwidth =
         measure ? rooms_host_bandwidth(rooms->config, topology_facts(rooms->topology)) : 0;
     struct plugin_device *home = NULL;
-    int status = plugin_set_choose(rooms->plugins, &values->device, &home, err);
+    rooms->n_devices = 0;
+    int status = choose_home(rooms, &home, err);
     if (status == HEARTH_OK) {
         status = add_device(rooms, home, host_bandwidth, err);
     }
@@ -122,7 +134,7 @@ open_plan(struct rooms *rooms, bool measure, struct hearth_error *err)
         return status;
     }
     status = make_plan(rooms, err);
-    struct plugin_device *helper = find_helper(rooms);
+    struct plugin_device *helper = rooms_host_device(rooms, home);
     if ((status == HEARTH_EPLUGIN || status == HEARTH_EMEMORY) && helper) {
         status = add_device(rooms, helper, host_bandwidth, err);
         if (status == HEARTH_OK) {
@@ -180,17 +192,22 @@ rooms_open(struct rooms *rooms, const struct hearth_config *config, const struct
         status = settle_lengths(rooms, err);
     }
     if (status == HEARTH_OK) {
-        status = open_plan(rooms, measure, err);
+        do {
+            status = rooms_plan(rooms, measure, err);
+        } while (status < 0 && takeover_begin(rooms, status));
     }
     if (status < 0) {
         rooms_close(rooms);
+        return status;
     }
-    return status;
+    takeover_tell(rooms, 0);
+    return HEARTH_OK;
 }
 
 void
 rooms_close(struct rooms *rooms)
 {
+    takeover_done(&rooms->takeover);
     plan_free(rooms->plan);
     plugin_set_free(rooms->plugins);
     model_close(rooms->model);

@@ -18,8 +18,12 @@ wrap(struct hearth_engine *engine, struct session *inner, struct hearth_session 
         session_free(inner);
         return error_no_memory(err, "a session");
     }
-    session->engine = engine;
-    session->session = inner;
+    *session = (struct hearth_session){
+        .engine = engine, .session = inner, .next = engine->sessions, .link = &engine->sessions};
+    if (session->next) {
+        session->next->link = &session->next;
+    }
+    engine->sessions = session;
     *ret_session = session;
     return HEARTH_OK;
 }
@@ -44,14 +48,20 @@ hearth_session_new(struct hearth_engine *engine, uint64_t max_tokens,
                    struct hearth_session **ret_session, struct hearth_error *err)
 {
     struct session *inner = NULL;
+    bool may_refuse;
     int status = settle_max_tokens(engine, &max_tokens, err);
     if (status < 0) {
         return status;
     }
     pthread_mutex_lock(&engine->lock);
-    status = session_new(&engine->world, max_tokens, &inner, err);
+    do {
+        status = engine_prepare(engine, NULL, NULL, err);
+        may_refuse = status == HEARTH_OK && engine->sessions;
+        status = status < 0 ? status : session_new(&engine->world, max_tokens, &inner, err);
+    } while (status < 0 && engine_take_over(engine, status, may_refuse));
+    status = status < 0 ? status : wrap(engine, inner, ret_session, err);
     pthread_mutex_unlock(&engine->lock);
-    return status < 0 ? status : wrap(engine, inner, ret_session, err);
+    return status;
 }
 
 void
@@ -60,9 +70,14 @@ hearth_session_free(struct hearth_session *session)
     if (!session) {
         return;
     }
-    pthread_mutex_lock(&session->engine->lock);
+    struct hearth_engine *engine = session->engine;
+    pthread_mutex_lock(&engine->lock);
     session_free(session->session);
-    pthread_mutex_unlock(&session->engine->lock);
+    *session->link = session->next;
+    if (session->next) {
+        session->next->link = session->link;
+    }
+    pthread_mutex_unlock(&engine->lock);
     free(session);
 }
 
@@ -70,11 +85,19 @@ int
 hearth_session_fork(const struct hearth_session *session, struct hearth_session **ret_session,
                     struct hearth_error *err)
 {
+    struct hearth_engine *engine = session->engine;
     struct session *inner = NULL;
-    pthread_mutex_lock(&session->engine->lock);
-    const int status = session_fork(session->session, &inner, err);
-    pthread_mutex_unlock(&session->engine->lock);
-    return status < 0 ? status : wrap(session->engine, inner, ret_session, err);
+    bool may_refuse;
+    int status;
+    pthread_mutex_lock(&engine->lock);
+    do {
+        status = engine_prepare(engine, session->session, NULL, err);
+        may_refuse = status == HEARTH_OK;
+        status = status < 0 ? status : session_fork(session->session, &inner, err);
+    } while (status < 0 && engine_take_over(engine, status, may_refuse));
+    status = status < 0 ? status : wrap(engine, inner, ret_session, err);
+    pthread_mutex_unlock(&engine->lock);
+    return status;
 }
 
 uint64_t
@@ -92,12 +115,14 @@ hearth_session_ids(const struct hearth_session *session)
 int
 hearth_session_save(const struct hearth_session *session, const char *path, struct hearth_error *err)
 {
-    if (!session_is_sound(session->session)) {
-        return error_set(err, HEARTH_EDEVICE, "session: its state was lost when a step failed");
-    }
-    pthread_mutex_lock(&session->engine->lock);
-    const int status = session_save(session->session, path, err);
-    pthread_mutex_unlock(&session->engine->lock);
+    struct hearth_engine *engine = session->engine;
+    int status;
+    pthread_mutex_lock(&engine->lock);
+    do {
+        status = engine_prepare(engine, session->session, NULL, err);
+        status = status < 0 ? status : session_save(session->session, path, err);
+    } while (status < 0 && engine_take_over(engine, status, false));
+    pthread_mutex_unlock(&engine->lock);
     return status;
 }
 
@@ -106,12 +131,18 @@ hearth_session_load(struct hearth_engine *engine, const char *path, uint64_t max
                     struct hearth_session **ret_session, struct hearth_error *err)
 {
     struct session *inner = NULL;
+    bool may_refuse;
     int status = settle_max_tokens(engine, &max_tokens, err);
     if (status < 0) {
         return status;
     }
     pthread_mutex_lock(&engine->lock);
-    status = session_load(&engine->world, path, max_tokens, &inner, err);
+    do {
+        status = engine_prepare(engine, NULL, NULL, err);
+        may_refuse = status == HEARTH_OK && engine->sessions;
+        status = status < 0 ? status : session_load(&engine->world, path, max_tokens, &inner, err);
+    } while (status < 0 && engine_take_over(engine, status, may_refuse));
+    status = status < 0 ? status : wrap(engine, inner, ret_session, err);
     pthread_mutex_unlock(&engine->lock);
-    return status < 0 ? status : wrap(engine, inner, ret_session, err);
+    return status;
 }

@@ -52,9 +52,8 @@ reserve_tensors(struct exec *exec, const struct graph *graph, struct hearth_erro
                 lane->tensors[operand->id]) {
                 continue;
             }
-            const uint64_t size = tensor_bytes(exec, (enum tensor_id)operand->id, exec->max_tokens);
-            const int status = lane->device->plugin->buffer_alloc(
-                lane->device->device, size, &lane->tensors[operand->id], err);
+            const int status = lane_reserve(lane, (enum tensor_id)operand->id,
+                                            tensor_bytes(exec, (enum tensor_id)operand->id, exec->max_tokens), err);
             if (status < 0) {
                 return status;
             }

@@ -6,7 +6,7 @@
 
 /* A device in use: its tensors, the commands not yet submitted, the submissions not yet waited for. */
 struct lane {
-    const struct plugin_device *device; /* NULL: the plan does not use it */
+    struct plugin_device *device;       /* NULL: the plan does not use it */
     uint64_t timeout_ns;                /* of one submission */
     struct hearth_buffer *tensors[N_TENSORS];
     struct hearth_command *pending;     /* [max_pending] */
@@ -33,11 +33,12 @@ struct exec {
 
 /* lane.c: one device */
 
+int lane_reserve(struct lane *lane, enum tensor_id tensor, uint64_t size, struct hearth_error *err);
 int lane_append(struct lane *lane, const struct hearth_command *command, struct hearth_error *err);
 int lane_submit(struct lane *lane, struct hearth_error *err);
-/* Waits for every submission; the first failure is the answer. */
+/* Waits for every submission; the first failure is the answer, and ends the waiting if it is a fault of the device. */
 int lane_finish(struct lane *lane, struct hearth_error *err);
-void lane_drop(struct lane *lane); /* what is pending, and events without caring how they end */
+void lane_drop(struct lane *lane); /* what is pending, and submissions without caring how they end */
 int lane_read(struct lane *lane, void *dst, enum tensor_id tensor, uint64_t size,
               struct hearth_error *err);
 int lane_write(struct lane *lane, enum tensor_id tensor, const void *src, uint64_t size,

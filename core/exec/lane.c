@@ -1,22 +1,21 @@
 /* lane.c - one device: submissions, events, and the words for what went wrong there. */
 #include <stdlib.h>
 
-#include <hearth/engine.h>
-
 #include "core/base/error.h"
 #include "core/exec/exec_internal.h"
 
-/* The plugin's sentence with the device's name before it. */
 static int
-lane_error(const struct lane *lane, int status, const struct hearth_error *reason,
-           struct hearth_error *err)
+lane_error(const struct lane *lane, int status, const struct hearth_error *reason, struct hearth_error *err)
 {
-    error_set(err, status, "device %s: %s", lane->device->info.name,
-              reason->text[0] ? reason->text : hearth_status_name(status));
-    if (err) {
-        err->native = reason->native;
-    }
-    return status;
+    return plugin_device_failed(lane->device, status, reason, err);
+}
+
+int
+lane_reserve(struct lane *lane, enum tensor_id tensor, uint64_t size, struct hearth_error *err)
+{
+    struct hearth_error reason = {0};
+    const int status = lane->device->plugin->buffer_alloc(lane->device->device, size, &lane->tensors[tensor], &reason);
+    return status < 0 ? lane_error(lane, status, &reason, err) : HEARTH_OK;
 }
 
 static int
@@ -80,8 +79,10 @@ lane_finish(struct lane *lane, struct hearth_error *err)
     const struct hearth_plugin *plugin = lane->device->plugin;
     for (size_t i = 0; i < lane->n_events; i++) {
         struct hearth_error reason = {0};
-        const int end = plugin->event_wait(lane->device->device, lane->events[i], lane->timeout_ns,
-                                           &reason);
+        /* what is behind a fault never ends, or means nothing */
+        const int end = lane->device->fault.status < 0
+                            ? status
+                            : plugin->event_wait(lane->device->device, lane->events[i], lane->timeout_ns, &reason);
         if (end < 0 && status == HEARTH_OK) {
             status = lane_error(lane, end, &reason, err);
         }

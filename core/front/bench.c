@@ -243,6 +243,11 @@ bench_run(struct front *front, const void *values, const struct args_operands *o
 {
     (void)operands;
     const struct bench_values *wanted = values;
+    /* figures of the host would stand under the device's name */
+    const int status = hearth_config_set(front->config, "device.takeover", "false", "bench", err);
+    if (status < 0) {
+        return status;
+    }
     if (wanted->synthetic) {
         return bench_synthetic(front, wanted, err);
     }

@@ -4,6 +4,7 @@
 #include "core/front/generate.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/base/error.h"
 #include "core/base/json.h"
@@ -84,6 +85,25 @@ sink_push(const struct generate_sink *sink, const char *text, struct hearth_erro
     return length ? sink->text(sink->context, text, length, err) : HEARTH_OK;
 }
 
+/* Of a single token there is nothing to tell, but of what may have to come first: weights that another device loads,
+ * tokens that it computes again. */
+static bool
+decode_step(void *context, const char *phase, uint64_t done, uint64_t total, const char *unit)
+{
+    struct progress *progress = context;
+    return strcmp(phase, "reading") == 0 || progress->callback.step(progress, phase, done, total, unit);
+}
+
+static int
+feed_token(struct generator *generator, struct hearth_session *session, int32_t id, struct hearth_error *err)
+{
+    struct progress *progress = &generator->front->progress;
+    const struct hearth_progress callback = {.step = decode_step, .context = progress};
+    const int status = hearth_session_feed(session, &id, 1, generator->logits, 1, &callback, err);
+    progress_clear(progress);
+    return status;
+}
+
 /* The tokens after the prompt; the logits of the prompt's last token are there. */
 static int
 generate_answer(struct generator *generator, struct hearth_session *session,
@@ -121,9 +141,9 @@ generate_answer(struct generator *generator, struct hearth_session *session,
             made->finish = FINISH_LENGTH;
             return HEARTH_OK;
         }
-        status = hearth_session_feed(session, &id, 1, generator->logits, 1, NULL, err);
-        if (status == HEARTH_ECONTEXT) {
-            made->finish = FINISH_CONTEXT;
+        status = feed_token(generator, session, id, err);
+        if (status == HEARTH_ECONTEXT || status == HEARTH_EINTERRUPTED) {
+            made->finish = status == HEARTH_ECONTEXT ? FINISH_CONTEXT : FINISH_INTERRUPTED;
             return HEARTH_OK;
         }
         if (status < 0) {

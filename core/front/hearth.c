@@ -38,7 +38,7 @@ front_log(void *context, int level, const char *text)
         most = strcmp(wanted, names[i]) == 0 && !(front->quiet && i == 1) ? i : most;
     }
     if (level >= 0 && level <= most) {
-        progress_clear(&front->progress);
+        progress_line(&front->progress);
         fprintf(stderr, "hearth: %s: %s\n", names[level < n_names ? level : n_names - 1], text);
     }
 }
@@ -49,7 +49,7 @@ front_note(struct front *front, const char *format, ...)
     if (front->quiet) {
         return;
     }
-    progress_clear(&front->progress);
+    progress_line(&front->progress);
     va_list args;
     va_start(args, format);
     fputs("hearth: ", stderr);

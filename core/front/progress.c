@@ -61,6 +61,15 @@ progress_describe(const struct progress *progress, uint64_t done, uint64_t total
 }
 
 static void
+progress_end_text(struct progress *progress)
+{
+    if (progress->midline) {
+        fputc('\n', stderr);
+        progress->midline = false;
+    }
+}
+
+static void
 progress_paint(struct progress *progress, uint64_t done, uint64_t total, const char *unit)
 {
     char right[160], line[512];
@@ -78,6 +87,9 @@ progress_paint(struct progress *progress, uint64_t done, uint64_t total, const c
         snprintf(line, sizeof line, "%s [%s] %3.0f%%  %s", progress->phase, bar, 100 * part, right);
     } else {
         snprintf(line, sizeof line, "%s %3.0f%%  %s", progress->phase, 100 * part, right);
+    }
+    if (!progress->drawn) {
+        progress_end_text(progress);
     }
     fprintf(stderr, "\r%.*s\033[K", columns, line);
     fflush(stderr);
@@ -148,6 +160,13 @@ progress_clear(struct progress *progress)
     }
     progress->phase[0] = '\0';
     progress->started = 0;
+}
+
+void
+progress_line(struct progress *progress)
+{
+    progress_clear(progress);
+    progress_end_text(progress);
 }
 
 void

@@ -14,6 +14,7 @@ struct progress {
     bool shown;                      /* false: only the interrupt is carried */
     bool terminal;
     bool drawn;              /* a bar stands on the current line */
+    bool midline;            /* other text does, and its line has not ended */
     char phase[48];          /* of the bar; a new phase restarts the clock */
     double started, painted; /* clock_seconds() */
     const char
@@ -25,6 +26,8 @@ struct progress {
 void progress_init(struct progress *progress, bool shown);
 /* Takes the bar away, so that other text can be written. */
 void progress_clear(struct progress *progress);
+/* Likewise for a line of its own: ends the line of other text. */
+void progress_line(struct progress *progress);
 
 /* One task made of many engine calls.  The next call covers span units of total, from base. */
 void progress_task(struct progress *progress, const char *task, uint64_t total, const char *unit);

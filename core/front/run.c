@@ -175,6 +175,21 @@ fail_session:
     return status;
 }
 
+/* Devices that failed on the way, if any. */
+static void
+run_add_takeovers(const struct generator *generator, struct json_object *object)
+{
+    struct json_object *lines = NULL;
+    const char *line = hearth_engine_takeover(generator->engine, 0);
+    for (size_t i = 0; line; line = hearth_engine_takeover(generator->engine, ++i)) {
+        lines = lines ? lines : json_object_new_array();
+        json_object_array_add(lines, json_object_new_string(line));
+    }
+    if (lines) {
+        json_object_object_add(object, "takeovers", lines);
+    }
+}
+
 static int
 run_print_json(const struct generator *generator, const struct run_result *result,
                struct hearth_error *err)
@@ -199,6 +214,7 @@ run_print_json(const struct generator *generator, const struct run_result *resul
     json_object_object_add(object, "ids", ids);
     json_object_object_add(object, "finish_reason",
                            json_object_new_string(finish_name(made->finish)));
+    run_add_takeovers(generator, object);
     json_object_object_add(object, "seed", json_object_new_uint64(generator->sampling.seed));
     json_object_object_add(object, "timings", generation_timings(generator, made));
     return out_json(object, err);
@@ -258,7 +274,7 @@ const struct command command_run = {
              "standard output as it is made, the "
              "reasoning, if there is any, to standard error. With --json one object holds the "
              "text, the token ids, why it "
-             "ended (stop, length, context, interrupted), the seed and the timings.",
+             "ended (stop, length, context, interrupted), takeovers if devices failed, the seed and the timings.",
     .options = run_options,
     .n_options = sizeof run_options / sizeof run_options[0],
     .values_size = sizeof(struct run_values),

@@ -10,11 +10,13 @@ struct show {
     bool silent;           /* shows nothing: the answer is printed whole, as JSON */
     bool quiet;            /* no reasoning */
     bool dim;              /* standard error is a terminal */
+    bool together;         /* so is standard output: both are one screen */
     bool reasoning;        /* a line of reasoning stands open */
     bool line;             /* a line of the answer stands open */
+    struct progress *progress;
 };
 
-void show_init(struct show *show, const struct front *front);
+void show_init(struct show *show, struct front *front);
 /* Ends the open lines. */
 int show_end(struct show *show, struct hearth_error *err);
 

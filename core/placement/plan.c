@@ -193,6 +193,17 @@ plan_uses_device(const struct plan *plan, uint32_t device)
     return device < plan->n_devices && plan->bytes[device][PLAN_ACTIVATIONS] > 0;
 }
 
+bool
+plan_layer_uses(const struct plan *plan, uint32_t layer, uint32_t device)
+{
+    const uint32_t ops = row_ops(plan->shape, layer) & ~OP_BIT(EXPERT_FFN);
+    bool uses = plan_expert_devices(plan, layer) >> device & 1u;
+    for (uint32_t op = 0; op < HEARTH_N_OPS; op++) {
+        uses = uses || ((ops >> op & 1u) && plan_op_device(plan, layer, (enum hearth_op)op) == device);
+    }
+    return uses;
+}
+
 uint64_t
 plan_bytes(const struct plan *plan, uint32_t device, enum plan_bytes_kind kind)
 {

@@ -65,6 +65,7 @@ uint32_t plan_expert_devices(const struct plan *plan, uint32_t layer);
 /* Where the KV state of the layer lives. */
 uint32_t plan_state_device(const struct plan *plan, uint32_t layer);
 bool plan_uses_device(const struct plan *plan, uint32_t device);
+bool plan_layer_uses(const struct plan *plan, uint32_t layer, uint32_t device);
 uint64_t plan_bytes(const struct plan *plan, uint32_t device, enum plan_bytes_kind kind);
 /* All devices together, at the request's context. */
 uint64_t plan_state_bytes(const struct plan *plan);

@@ -185,8 +185,7 @@ plugin_device_open(struct plugin_device *device, struct hearth_error *err)
     const int status = device->plugin->open(device->index, &device->device, &said);
     if (status < 0) {
         device->device = NULL;
-        return error_set(err, status, "device %s (plugin %s): %.320s", device->info.name, device->plugin->name,
-                         said.text[0] ? said.text : "could not be opened");
+        return plugin_device_failed(device, status, &said, err);
     }
     for (uint32_t numerics = 0; numerics < 2; numerics++) {
         for (uint32_t op = 0; op < HEARTH_N_OPS; op++) {
@@ -194,6 +193,25 @@ plugin_device_open(struct plugin_device *device, struct hearth_error *err)
         }
     }
     return HEARTH_OK;
+}
+
+int
+plugin_device_failed(struct plugin_device *device, int status, const struct hearth_error *reason,
+                     struct hearth_error *err)
+{
+    struct hearth_error said = *reason; /* which may be err itself */
+    if (said.text[0] == '\0') {
+        error_set(&said, status, "%s", hearth_status_name(status));
+    }
+    said.status = status;
+    if (status == HEARTH_EMEMORY || status == HEARTH_EDEVICE || status == HEARTH_ELOST || status == HEARTH_ETIMEOUT) {
+        device->fault = said;
+    }
+    error_set(err, status, "device %s: %.380s", device->info.name, said.text);
+    if (err) {
+        err->native = said.native;
+    }
+    return status;
 }
 
 /* select: an index among the plugin's devices, a PCI address, or a part of the name */
@@ -218,11 +236,8 @@ plugin_set_choose(struct plugin_set *set, const struct config_device *choice, st
             (choice->select && !device_matches(device, choice->select))) {
             continue;
         }
-        const int status = plugin_device_open(device, err);
-        if (status == HEARTH_OK) {
-            *ret_device = device;
-        }
-        return status;
+        *ret_device = device;
+        return HEARTH_OK;
     }
     return error_set(err, HEARTH_EPLUGIN, "device: %s%s%s%s wanted, none found among %zu device(s) of %zu plugin(s)",
                      choice->plugin ? "plugin " : "any plugin", choice->plugin ? choice->plugin : "",

@@ -20,6 +20,8 @@ struct plugin_device {
     struct hearth_device_info info;
     struct hearth_device *device;
     bool supports[2][HEARTH_N_OPS]; /* [numerics][op], asked once when the device is opened */
+    struct hearth_error fault;      /* of plugin_device_failed; status 0: none */
+    bool is_given_up;               /* it failed, and no plan asks for it again */
 };
 
 /* Loads the configured plugins in order: plugins.path, then HEARTH_PLUGIN_PATH (read by config), then the installed
@@ -28,9 +30,13 @@ int plugin_set_load(const struct hearth_config *config, struct plugin_set **ret_
 void plugin_set_free(struct plugin_set *set); /* closes devices, stops plugins, dlcloses; NULL allowed */
 
 struct plugin_device *plugin_set_devices(struct plugin_set *set, size_t *ret_n);
-/* The device device.plugin and device.select choose, opened. */
+/* The device device.plugin and device.select choose. */
 int plugin_set_choose(struct plugin_set *set, const struct config_device *choice, struct plugin_device **ret_device,
                       struct hearth_error *err);
 int plugin_device_open(struct plugin_device *device, struct hearth_error *err); /* again: no effect */
+/* A call to the device ended with status < 0, for a reason it gave or none: err becomes "device NAME: reason".  What a
+ * device may not get over (EMEMORY, EDEVICE, ELOST, ETIMEOUT) also becomes its fault.  Returns status. */
+int plugin_device_failed(struct plugin_device *device, int status, const struct hearth_error *reason,
+                         struct hearth_error *err);
 
 #endif

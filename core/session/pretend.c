@@ -127,7 +127,9 @@ session_pretend(struct session *session, uint64_t length, struct hearth_error *e
                          session->max_tokens, length);
     }
     if (length <= session->length) {
+        session->is_pretended = session->is_pretended || length < session->length; /* rings of a later token */
         session->length = length;
+        session->covered = length;
         return HEARTH_OK;
     }
     int status = session_reserve(session, session->max_tokens - session->length, err);
@@ -143,8 +145,10 @@ session_pretend(struct session *session, uint64_t length, struct hearth_error *e
         }
         if (status == HEARTH_OK) {
             session->length = length;
+            session->covered = length;
+            session->is_pretended = true;
         } else {
-            session_spoil(session);
+            session_lose(session);
         }
     }
     free(pretend);

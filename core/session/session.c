@@ -20,7 +20,7 @@ session_find(const struct session *session, uint32_t layer, enum state_kind kind
     return &session->states[(size_t)layer * N_STATE_KINDS + kind];
 }
 
-const struct plugin_device *
+struct plugin_device *
 session_device(const struct session *session, uint32_t layer)
 {
     return session->world.devices[plan_state_device(session->world.plan, layer)];
@@ -29,31 +29,46 @@ session_device(const struct session *session, uint32_t layer)
 uint64_t
 session_rows(const struct session *session, uint32_t layer, enum state_kind kind)
 {
-    return state_rows(session->world.shape, layer, kind, &session->world.format, session->length);
+    return state_rows(session->world.shape, layer, kind, &session->world.format, session->covered);
+}
+
+static int
+device_write(struct plugin_device *device, struct hearth_view view, const void *bytes, uint64_t size,
+             struct hearth_error *err)
+{
+    struct hearth_error reason = {0};
+    const int status = device->plugin->buffer_write(device->device, view, bytes, size, NULL, &reason);
+    return status < 0 ? plugin_device_failed(device, status, &reason, err) : HEARTH_OK;
+}
+
+static int
+device_read(struct plugin_device *device, struct hearth_view view, void *bytes, uint64_t size, struct hearth_error *err)
+{
+    struct hearth_error reason = {0};
+    const int status = device->plugin->buffer_read(device->device, bytes, view, size, NULL, &reason);
+    return status < 0 ? plugin_device_failed(device, status, &reason, err) : HEARTH_OK;
 }
 
 int
 session_write(const struct session *session, uint32_t layer, enum state_kind kind, uint64_t offset,
               const void *bytes, uint64_t size, struct hearth_error *err)
 {
-    const struct plugin_device *device = session_device(session, layer);
-    const struct hearth_view view = {session_find(session, layer, kind)->buffer, offset};
-    return device->plugin->buffer_write(device->device, view, bytes, size, NULL, err);
+    const struct state *state = session_find(session, layer, kind);
+    return device_write(state->device, (struct hearth_view){state->buffer, offset}, bytes, size, err);
 }
 
 int
 session_read(const struct session *session, uint32_t layer, enum state_kind kind, uint64_t offset,
              void *bytes, uint64_t size, struct hearth_error *err)
 {
-    const struct plugin_device *device = session_device(session, layer);
-    const struct hearth_view view = {session_find(session, layer, kind)->buffer, offset};
-    return device->plugin->buffer_read(device->device, bytes, view, size, NULL, err);
+    const struct state *state = session_find(session, layer, kind);
+    return device_read(state->device, (struct hearth_view){state->buffer, offset}, bytes, size, err);
 }
 
 /* The first size bytes of one buffer over another's; piece by piece, so offsets stay aligned. */
 static int
-copy_bytes(const struct plugin_device *device, struct hearth_buffer *from, struct hearth_buffer *to,
-           uint64_t size, struct hearth_error *err)
+copy_bytes(struct plugin_device *device, struct hearth_buffer *from, struct hearth_buffer *to, uint64_t size,
+           struct hearth_error *err)
 {
     int status = HEARTH_OK;
     unsigned char *piece = malloc(SESSION_PIECE_BYTES);
@@ -63,11 +78,9 @@ copy_bytes(const struct plugin_device *device, struct hearth_buffer *from, struc
     for (uint64_t offset = 0; status == HEARTH_OK && offset < size; offset += SESSION_PIECE_BYTES) {
         const uint64_t rest = size - offset;
         const uint64_t n = rest < SESSION_PIECE_BYTES ? rest : SESSION_PIECE_BYTES;
-        const struct hearth_view source = {from, offset};
-        const struct hearth_view target = {to, offset};
-        status = device->plugin->buffer_read(device->device, piece, source, n, NULL, err);
+        status = device_read(device, (struct hearth_view){from, offset}, piece, n, err);
         if (status == HEARTH_OK) {
-            status = device->plugin->buffer_write(device->device, target, piece, n, NULL, err);
+            status = device_write(device, (struct hearth_view){to, offset}, piece, n, err);
         }
     }
     free(piece);
@@ -97,21 +110,32 @@ write_initial(const struct session *session, uint32_t layer, enum state_kind kin
     return status;
 }
 
+static void
+state_free(struct state *state)
+{
+    if (state->buffer) {
+        state->device->plugin->buffer_free(state->device->device, state->buffer);
+    }
+    state->buffer = NULL;
+    state->capacity_rows = 0;
+}
+
 /* A buffer of n_rows that begins with the first n_kept rows of the old one. */
 static int
 resize_state(struct session *session, uint32_t layer, enum state_kind kind, uint64_t n_rows,
              uint64_t n_kept, struct hearth_error *err)
 {
     struct state *state = session_find(session, layer, kind);
-    const struct plugin_device *device = session_device(session, layer);
+    struct plugin_device *device = session_device(session, layer);
     struct hearth_buffer *buffer = NULL;
+    struct hearth_error reason = {0};
     uint64_t size;
     if (!mul_size(n_rows, state->row_bytes, &size)) {
         return error_no_memory(err, "session state");
     }
-    int status = device->plugin->buffer_alloc(device->device, size, &buffer, err);
+    int status = device->plugin->buffer_alloc(device->device, size, &buffer, &reason);
     if (status < 0) {
-        return status;
+        return plugin_device_failed(device, status, &reason, err);
     }
     if (n_kept > 0) {
         status = copy_bytes(device, state->buffer, buffer, n_kept * state->row_bytes, err);
@@ -120,7 +144,8 @@ resize_state(struct session *session, uint32_t layer, enum state_kind kind, uint
         device->plugin->buffer_free(device->device, buffer);
         return status;
     }
-    device->plugin->buffer_free(device->device, state->buffer);
+    state_free(state);
+    state->device = device;
     state->buffer = buffer;
     state->capacity_rows = n_rows;
     return HEARTH_OK;
@@ -158,11 +183,9 @@ make_fixed_states(struct session *session, struct hearth_error *err)
     return HEARTH_OK;
 }
 
-/* Room for n_tokens in ids, entries and keys. */
 static int
-resize(struct session *session, uint64_t n_tokens, struct hearth_error *err)
+resize_ids(struct session *session, uint64_t n_tokens, struct hearth_error *err)
 {
-    const struct model_shape *shape = session->world.shape;
     uint64_t size;
     if (!mul_size(n_tokens, sizeof(int32_t), &size) || size > SIZE_MAX) {
         return error_no_memory(err, "token ids");
@@ -172,6 +195,18 @@ resize(struct session *session, uint64_t n_tokens, struct hearth_error *err)
         return error_no_memory(err, "token ids");
     }
     session->ids = ids;
+    return HEARTH_OK;
+}
+
+/* Room for n_tokens in ids, entries and keys. */
+static int
+resize(struct session *session, uint64_t n_tokens, struct hearth_error *err)
+{
+    const struct model_shape *shape = session->world.shape;
+    int status = n_tokens > session->capacity_tokens ? resize_ids(session, n_tokens, err) : HEARTH_OK;
+    if (status < 0) {
+        return status;
+    }
     for (uint32_t layer = 0; layer < shape->n_layers; layer++) {
         for (int i = STATE_ENTRIES; i <= STATE_INDEX_KEYS; i++) {
             const enum state_kind kind = (enum state_kind)i;
@@ -182,8 +217,7 @@ resize(struct session *session, uint64_t n_tokens, struct hearth_error *err)
             if (state->row_bytes == 0 || n_rows <= state->capacity_rows) {
                 continue;
             }
-            const int status = resize_state(session, layer, kind, n_rows,
-                                            session_rows(session, layer, kind), err);
+            status = resize_state(session, layer, kind, n_rows, session_rows(session, layer, kind), err);
             if (status < 0) {
                 return status;
             }
@@ -227,20 +261,25 @@ fail:
     return status;
 }
 
+static void
+free_states(struct session *session)
+{
+    for (size_t i = 0; i < (size_t)session->world.shape->n_layers * N_STATE_KINDS; i++) {
+        state_free(&session->states[i]);
+    }
+}
+
 void
 session_free(struct session *session)
 {
     if (!session) {
         return;
     }
-    for (uint32_t layer = 0; session->states && layer < session->world.shape->n_layers; layer++) {
-        const struct plugin_device *device = session_device(session, layer);
-        for (int kind = 0; kind < N_STATE_KINDS; kind++) {
-            device->plugin->buffer_free(device->device,
-                                        session_find(session, layer, (enum state_kind)kind)->buffer);
-        }
+    if (session->states) {
+        free_states(session);
     }
     free(session->states);
+    free(session->undo.bytes);
     free(session->ids);
     free(session);
 }
@@ -258,8 +297,7 @@ session_fork(const struct session *session, struct session **ret_session, struct
         for (int i = 0; status == HEARTH_OK && i < N_STATE_KINDS; i++) {
             const enum state_kind kind = (enum state_kind)i;
             const struct state *from = session_find(session, layer, kind);
-            status = copy_bytes(session_device(session, layer), from->buffer,
-                                session_find(fork, layer, kind)->buffer,
+            status = copy_bytes(from->device, from->buffer, session_find(fork, layer, kind)->buffer,
                                 session_rows(session, layer, kind) * from->row_bytes, err);
         }
     }
@@ -269,7 +307,8 @@ session_fork(const struct session *session, struct session **ret_session, struct
     }
     memcpy(fork->ids, session->ids, session->length * sizeof(int32_t));
     fork->length = session->length;
-    fork->is_spoilt = session->is_spoilt;
+    fork->covered = session->covered;
+    fork->is_pretended = session->is_pretended;
     *ret_session = fork;
     return HEARTH_OK;
 }
@@ -292,21 +331,21 @@ session_ids(const struct session *session)
     return session->ids;
 }
 
-bool
-session_is_sound(const struct session *session)
+uint64_t
+session_covered(const struct session *session)
 {
-    return !session->is_spoilt;
+    return session->covered;
 }
 
 int
 session_reserve(struct session *session, uint64_t n, struct hearth_error *err)
 {
-    if (n > session->max_tokens - session->length) {
+    if (n > session->max_tokens - session->covered) {
         return error_set(err, HEARTH_ECONTEXT,
-                         "context: room for %" PRIu64 " more tokens wanted, %" PRIu64 " of %" PRIu64
-                         " are taken", n, session->length, session->max_tokens);
+                         "context: room for %" PRIu64 " more tokens wanted, %" PRIu64 " of %" PRIu64 " are taken", n,
+                         session->covered, session->max_tokens);
     }
-    const uint64_t wanted = session->length + n;
+    const uint64_t wanted = session->covered + n;
     if (wanted <= session->capacity_tokens) {
         return HEARTH_OK;
     }
@@ -324,13 +363,57 @@ session_state(const struct session *session, uint32_t layer, enum state_kind kin
 void
 session_advance(struct session *session, const int32_t *ids, uint64_t n)
 {
-    assert(session->length + n <= session->capacity_tokens);
-    memcpy(session->ids + session->length, ids, n * sizeof *ids);
-    session->length += n;
+    assert(session->covered + n <= session->capacity_tokens);
+    session->covered += n;
+    session->undo.n_tokens = 0;
+    if (session->covered > session->length) {
+        memcpy(session->ids + session->length, ids, n * sizeof *ids);
+        session->length = session->covered;
+    }
 }
 
 void
-session_spoil(struct session *session)
+session_move(struct session *session, const struct session_world *world)
 {
-    session->is_spoilt = true;
+    bool stays = true;
+    session->world = *world;
+    for (size_t i = 0; i < (size_t)world->shape->n_layers * N_STATE_KINDS; i++) {
+        const struct state *state = &session->states[i];
+        stays = stays && (!state->buffer || state->device == session_device(session, (uint32_t)(i / N_STATE_KINDS)));
+    }
+    if (!stays) {
+        free_states(session);
+        session_lose(session);
+    }
+}
+
+void
+session_lose(struct session *session)
+{
+    session->is_lost = true;
+    session->covered = 0;
+    session->undo.n_tokens = 0;
+}
+
+bool
+session_is_lost(const struct session *session)
+{
+    return session->is_lost;
+}
+
+int
+session_restart(struct session *session, struct hearth_error *err)
+{
+    if (session->is_pretended) {
+        return error_set(err, HEARTH_EUNSUPPORTED,
+                         "session: its state was lost, and it was a pretended one: no tokens give it again");
+    }
+    int status = make_fixed_states(session, err);
+    if (status == HEARTH_OK) {
+        status = resize(session, session->capacity_tokens, err);
+    }
+    if (status == HEARTH_OK) {
+        session->is_lost = false;
+    }
+    return status;
 }

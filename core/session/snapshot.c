@@ -409,6 +409,7 @@ load_stream(const struct session_world *world, struct stream *stream, uint64_t m
         return status;
     }
     session->length = length;
+    session->covered = length;
     *ret_session = session;
     return HEARTH_OK;
 }

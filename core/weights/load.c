@@ -61,8 +61,9 @@ static int
 device_failed(const struct weights *weights, uint32_t device, const char *what, int status,
               const struct hearth_error *reason, struct hearth_error *err)
 {
-    return error_set(err, status, "%s: device %s: %s", what, weights->devices[device]->info.name,
-                     reason->text[0] ? reason->text : hearth_status_name(status));
+    struct hearth_error said = {0};
+    plugin_device_failed(weights->devices[device], status, reason, &said);
+    return error_set(err, status, "%s: %s", what, said.text);
 }
 
 static int

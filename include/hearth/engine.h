@@ -29,7 +29,7 @@ int hearth_status_exit(int status);
 
 /* Called from the thread that made the call, at most some hundred times per phase.  Returning false asks the call to
  * stop soon; it then fails with EINTERRUPTED and leaves everything as before the call (feed: as before the current
- * chunk). */
+ * chunk).  step must not use the engine that calls it. */
 struct hearth_progress {
     bool (*step)(void *context, const char *phase, uint64_t done, uint64_t total, const char *unit);
     void *context;
@@ -100,6 +100,15 @@ int hearth_engine_open(const struct hearth_config *config, const struct hearth_p
                        struct hearth_engine **ret_engine, struct hearth_error *err);
 void hearth_engine_close(struct hearth_engine *engine); /* after every session of it is freed */
 void hearth_engine_facts(const struct hearth_engine *engine, struct hearth_model_facts *ret_facts);
+/* A device may fail while the engine works: it is lost, does not answer within device.timeout, has no memory for what
+ * the plan gave it, or cannot build its kernels.  Unless device.takeover says no, a device of host memory then does its
+ * work until the engine is closed: its weights are loaded again, sessions whose state lay on it are computed again from
+ * their tokens when they are next used (progress says so, where a call has one), and what was asked for is done.  The
+ * call that met the failure returns 0.  It fails if no device of host memory is loaded (with the device's own error) or
+ * if the plan without the device does not fit the host's memory (EMEMORY); calling again tries again.  Every takeover
+ * is one line of log, and here: the line of takeover `index`, from 0; NULL: there were no more.  Borrowed until the
+ * engine is closed. */
+const char *hearth_engine_takeover(struct hearth_engine *engine, size_t index);
 
 /* How the weights came to their devices. */
 struct hearth_load {
@@ -116,7 +125,8 @@ void hearth_engine_load(const struct hearth_engine *engine, struct hearth_load *
 
 struct hearth_session;
 
-/* max_tokens: the context to admit; 0 = the configured one.  Errors: EMEMORY, EUSAGE (beyond the model's maximum). */
+/* max_tokens: the context to admit; 0 = the configured one.  Errors: EMEMORY (beside other sessions; they live on),
+ * EUSAGE (beyond the model's maximum), device errors. */
 int hearth_session_new(struct hearth_engine *engine, uint64_t max_tokens, struct hearth_session **ret_session,
                        struct hearth_error *err);
 void hearth_session_free(struct hearth_session *session);

@@ -8,7 +8,12 @@
  * Calls return 0 or a negative HEARTH_E* code (status.h); then err, which may be NULL, says why in one line, and ret_*
  * parameters are untouched.  Strings are UTF-8.  Sizes are bytes.
  *
- * A plugin may implement any subset of the operations: `supports` says which; the host does the rest. */
+ * A plugin may implement any subset of the operations: `supports` says which; the host does the rest.
+ *
+ * A device may fail.  After EDEVICE, ELOST, ETIMEOUT or EMEMORY the program may give it up and let the host do its
+ * work: it then frees events, buffers and weights of the device, closes it at the end, and calls nothing else.  Those
+ * calls must come back though work of the device may never end, and memory that such work still uses stays.  Once a
+ * copy has failed, nobody touches the caller's memory any more. */
 #ifndef HEARTH_PLUGIN_H
 #define HEARTH_PLUGIN_H
 
@@ -162,7 +167,7 @@ struct hearth_plugin {
                   struct hearth_event *const *waits, size_t n_waits, struct hearth_event **ret_event,
                   struct hearth_error *err);
     /* Waits until the work behind the event is done and returns how it ended.  timeout_ns UINT64_MAX: for ever.
-     * Errors: ETIMEOUT (still running), EDEVICE, ELOST. */
+     * Errors: ETIMEOUT (still running: the program takes it for a device that hangs), EDEVICE, ELOST. */
     int (*event_wait)(struct hearth_device *device, struct hearth_event *event, uint64_t timeout_ns,
                       struct hearth_error *err);
     void (*event_free)(struct hearth_device *device, struct hearth_event *event); /* NULL allowed; does not wait */

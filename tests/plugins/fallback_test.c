@@ -195,30 +195,6 @@ START_TEST(nobody_has_the_memory)
 }
 END_TEST
 
-START_TEST(the_device_vanishes)
-{
-    const char *const options[] = {"plugins.path", BOTH, "plugins.load", "[partial, ref]",
-                                   "plugins.options.partial.lost_after", "2", NULL};
-    const int32_t *ids = golden.prompts[0].ids;
-    struct hearth_config *config = golden_config(golden.folder, options);
-    struct hearth_engine *engine = golden_engine(config);
-    struct hearth_session *session = NULL;
-    struct hearth_error err = {0};
-    ck_assert_int_eq(hearth_session_new(engine, 0, &session, &err), HEARTH_OK);
-    ck_assert_int_eq(hearth_session_feed(session, ids, 1, NULL, 0, NULL, &err), HEARTH_OK);
-    ck_assert_int_eq(hearth_session_feed(session, ids + 1, 1, NULL, 0, NULL, &err), HEARTH_OK);
-    ck_assert_int_eq(hearth_session_feed(session, ids + 2, 1, NULL, 0, NULL, &err), HEARTH_ELOST);
-    ck_assert_str_eq(err.text, "device partial device: fell off the bus");
-    ck_assert_uint_eq(hearth_session_length(session), 2);
-    /* the state is lost, and said to be */
-    ck_assert_int_eq(hearth_session_feed(session, ids + 2, 1, NULL, 0, NULL, &err), HEARTH_EDEVICE);
-    ck_assert_int_eq(hearth_session_save(session, "never-written", &err), HEARTH_EDEVICE);
-    hearth_session_free(session);
-    hearth_engine_close(engine);
-    hearth_config_free(config);
-}
-END_TEST
-
 int
 main(void)
 {
@@ -231,7 +207,6 @@ main(void)
     tcase_add_test(all, of_another_minor);
     tcase_add_test(all, nobody_has_the_operation);
     tcase_add_test(all, nobody_has_the_memory);
-    tcase_add_test(all, the_device_vanishes);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -47,6 +47,8 @@ START_TEST(right_plugins_load)
     const struct config_device by_plugin = {.plugin = "fake-newer", .select = "0"};
     ck_assert_int_eq(plugin_set_choose(set, &by_plugin, &chosen, &err), HEARTH_OK);
     ck_assert_ptr_eq(chosen, &devices[1]);
+    ck_assert_ptr_null(chosen->device);
+    ck_assert_int_eq(plugin_device_open(chosen, &err), HEARTH_OK);
     ck_assert_ptr_nonnull(chosen->device);
     ck_assert(!chosen->supports[HEARTH_NATIVE][HEARTH_OP_LINEAR]);
     const struct config_device by_address = {.select = "0000:0f:00.0"}, by_name = {.select = "fake dev"};

@@ -87,6 +87,22 @@ tests_plugins_fallback_test_CFLAGS = $(AM_CFLAGS) $(JSONC_CFLAGS) $(CHECK_CFLAGS
 tests_plugins_fallback_test_LDADD = tests/golden/libgolden.la $(JSONC_LIBS) $(CHECK_LIBS)
 EXTRA_tests_plugins_fallback_test_DEPENDENCIES = tests/plugins/hearth-partial.la \
 	tests/plugins/hearth-partial-older.la tests/plugins/hearth-partial-newer.la $(GOLDEN_PLUGINS)
+
+# Devices that fail: when and how, and what callers see of it.  The log is libhearth's, so that comes before libgolden.
+check_PROGRAMS += tests/plugins/takeover_test tests/plugins/takeover_calls_test
+TESTS += tests/plugins/takeover_test tests/plugins/takeover_calls_test
+tests_plugins_takeover_test_SOURCES = tests/plugins/takeover_test.c tests/plugins/takeover_case.c \
+	tests/plugins/takeover_case.h
+tests_plugins_takeover_test_CPPFLAGS = $(tests_plugins_fallback_test_CPPFLAGS)
+tests_plugins_takeover_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_plugins_takeover_test_LDADD = libhearth.la tests/golden/libgolden.la $(CHECK_LIBS)
+EXTRA_tests_plugins_takeover_test_DEPENDENCIES = $(EXTRA_tests_plugins_fallback_test_DEPENDENCIES)
+tests_plugins_takeover_calls_test_SOURCES = tests/plugins/takeover_calls_test.c tests/plugins/takeover_case.c \
+	tests/plugins/takeover_case.h
+tests_plugins_takeover_calls_test_CPPFLAGS = $(tests_plugins_fallback_test_CPPFLAGS)
+tests_plugins_takeover_calls_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_plugins_takeover_calls_test_LDADD = $(tests_plugins_takeover_test_LDADD)
+EXTRA_tests_plugins_takeover_calls_test_DEPENDENCIES = $(EXTRA_tests_plugins_fallback_test_DEPENDENCIES)
 endif
 endif
 

@@ -4,7 +4,11 @@
  *
  *   lacks         names of operations, separated by '|'; "all-but:" in front turns the list round
  *   memory_bytes  what it claims to have; default: unknown
- *   lost_after    from this submission on every call answers that the device is gone
+ *   host          "yes": its memory is the host's after all
+ *   fault         CALL:N:END: at the N-th CALL (open, alloc, write, read, weight, submit, wait) the device is `lost`,
+ *                 `hang`s, `breaks` or has no `memory`, for good; or it has a `shortage`, and goes on.  A submission
+ *                 that hangs is accepted, and nothing behind it ends.  Whoever asks again after the end, other than to
+ *                 free things, is named in the log; so is, at stop, how often each call was made
  *   spoils        names an operation whose first output it spoils: rmsnorm or expert_ffn
  *   packs         right or wrong: it packs weights ahead, one behind the other as they are, or with one bit of each
  *                 spoilt
@@ -29,14 +33,35 @@
 #define PARTIAL_LAST_ROLE HEARTH_WEIGHT_HEAD
 #endif
 
+enum call { CALL_OPEN, CALL_ALLOC, CALL_WRITE, CALL_READ, CALL_WEIGHT, CALL_SUBMIT, CALL_WAIT, N_CALLS };
+
+static const char *const call_names[N_CALLS] = {"open", "alloc", "write", "read", "weight", "submit", "wait"};
+
+static const struct {
+    const char *name, *line;
+    int status;
+    bool goes_on;
+} ends[] = {
+    {"lost", "fell off the bus", HEARTH_ELOST, false},   {"hang", "no answer", HEARTH_ETIMEOUT, false},
+    {"breaks", "broke", HEARTH_EDEVICE, false},          {"memory", "no memory left", HEARTH_EMEMORY, false},
+    {"shortage", "no memory now", HEARTH_EMEMORY, true},
+};
+
+#define N_ENDS (sizeof ends / sizeof ends[0])
+
 static struct {
+    const struct hearth_host *host;
     bool lacks[HEARTH_N_OPS];
     bool only_experts;
     const char *spoils; /* or NULL */
     const char *packs;  /* or NULL */
     uint64_t memory_bytes;
-    long lost_after; /* -1: never */
-    long n_submits;
+    bool is_host;
+    unsigned long n_calls[N_CALLS];
+    unsigned long fault_at; /* 0: never */
+    enum call fault_call;
+    size_t fault_end; /* of ends */
+    bool is_hung, is_gone;
 } partial;
 
 static const char *const op_names[HEARTH_N_OPS] = {
@@ -58,13 +83,62 @@ list_has(const char *list, const char *name)
     return false;
 }
 
+/* CALL:N:END */
+static int
+read_fault(const char *text, struct hearth_error *err)
+{
+    char call[16] = "", end[16] = "";
+    if (!text) {
+        return 0;
+    }
+    const int n = sscanf(text, "%15[a-z]:%lu:%15[a-z]", call, &partial.fault_at, end);
+    partial.fault_call = N_CALLS;
+    partial.fault_end = N_ENDS;
+    for (int i = 0; i < N_CALLS; i++) {
+        partial.fault_call = strcmp(call, call_names[i]) == 0 ? (enum call)i : partial.fault_call;
+    }
+    for (size_t i = 0; i < N_ENDS; i++) {
+        partial.fault_end = strcmp(end, ends[i].name) == 0 ? i : partial.fault_end;
+    }
+    return n == 3 && partial.fault_call < N_CALLS && partial.fault_end < N_ENDS
+               ? 0
+               : host_error(err, HEARTH_ECONFIG, 0, "option fault: CALL:N:END wanted, \"%s\" found", text);
+}
+
+static int
+end_now(struct hearth_error *err)
+{
+    partial.is_gone = !ends[partial.fault_end].goes_on;
+    return host_error(err, ends[partial.fault_end].status, 0, "%s", ends[partial.fault_end].line);
+}
+
+/* Counts the call, and fails it if its time has come. */
+static int
+count(enum call call, struct hearth_error *err)
+{
+    char line[64];
+    partial.n_calls[call]++;
+    if (partial.is_gone) {
+        snprintf(line, sizeof line, "asked again after the end: %s", call_names[call]);
+        partial.host->log(partial.host->context, HEARTH_LOG_ERROR, line);
+        return end_now(err);
+    }
+    if (partial.is_hung && call != CALL_SUBMIT && call != CALL_ALLOC && call != CALL_WEIGHT) {
+        return end_now(err);
+    }
+    if (call != partial.fault_call || partial.n_calls[call] != partial.fault_at) {
+        return 0;
+    }
+    partial.is_hung = call == CALL_SUBMIT && ends[partial.fault_end].status == HEARTH_ETIMEOUT;
+    return partial.is_hung ? 0 : end_now(err);
+}
+
 static int
 partial_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct hearth_error *err)
 {
     static const char all_but[] = "all-but:";
     const char *lacks = host->option(host->context, "lacks");
     const char *memory = host->option(host->context, "memory_bytes");
-    const char *lost_after = host->option(host->context, "lost_after");
     const bool turned = lacks && strncmp(lacks, all_but, strlen(all_but)) == 0;
     for (int op = 0; op < HEARTH_N_OPS; op++) {
         partial.lacks[op] = lacks && list_has(lacks + (turned ? strlen(all_but) : 0), op_names[op]) != turned;
@@ -73,9 +147,30 @@ partial_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct he
     partial.spoils = host->option(host->context, "spoils");
     partial.packs = host->option(host->context, "packs");
     partial.memory_bytes = memory ? strtoull(memory, NULL, 10) : 0;
-    partial.lost_after = lost_after ? strtol(lost_after, NULL, 10) : -1;
-    partial.n_submits = 0;
-    return ref_start(host, ret_n_devices, err);
+    partial.is_host = host->option(host->context, "host") != NULL;
+    partial.host = host;
+    const int status = read_fault(host->option(host->context, "fault"), err);
+    return status < 0 ? status : ref_start(host, ret_n_devices, err);
+}
+
+static void
+partial_stop(void)
+{
+    char line[256] = "calls:";
+    for (int i = 0; i < N_CALLS; i++) {
+        const size_t length = strlen(line);
+        snprintf(line + length, sizeof line - length, " %s=%lu", call_names[i], partial.n_calls[i]);
+    }
+    partial.host->log(partial.host->context, HEARTH_LOG_INFO, line);
+    memset(&partial, 0, sizeof partial);
+    ref_stop();
+}
+
+static int
+partial_open(uint32_t index, struct hearth_device **ret_device, struct hearth_error *err)
+{
+    const int status = count(CALL_OPEN, err);
+    return status < 0 ? status : ref_open(index, ret_device, err);
 }
 
 static int
@@ -85,7 +180,7 @@ partial_describe(uint32_t index, struct hearth_device_info *info, struct hearth_
     if (status < 0) {
         return status;
     }
-    info->flags = HEARTH_DEVICE_MAPS_WEIGHTS;
+    info->flags = HEARTH_DEVICE_MAPS_WEIGHTS | (partial.is_host ? HEARTH_DEVICE_HOST_MEMORY : 0u);
     info->memory_bytes = partial.memory_bytes;
     info->align_bytes = VIEW_ALIGN;
     snprintf(info->packed_layout, sizeof info->packed_layout, "%s", partial.packs ? "partial-1" : "");
@@ -97,7 +192,10 @@ static int
 partial_buffer_alloc(struct hearth_device *device, uint64_t size, struct hearth_buffer **ret_buffer,
                      struct hearth_error *err)
 {
-    const int status = host_buffer_alloc(device, size, ret_buffer, err);
+    int status = count(CALL_ALLOC, err);
+    if (status == 0) {
+        status = host_buffer_alloc(device, size, ret_buffer, err);
+    }
     if (status == 0) {
         memset((*ret_buffer)->bytes, 0xFF, (*ret_buffer)->size); /* NaN in every float that nobody wrote */
     }
@@ -118,7 +216,10 @@ static int
 partial_buffer_write(struct hearth_device *device, struct hearth_view dst, const void *src, uint64_t size,
                      struct hearth_event **ret_event, struct hearth_error *err)
 {
-    const int status = check_view(&dst, err);
+    int status = check_view(&dst, err);
+    if (status == 0) {
+        status = count(CALL_WRITE, err);
+    }
     return status < 0 ? status : host_buffer_write(device, dst, src, size, ret_event, err);
 }
 
@@ -126,7 +227,10 @@ static int
 partial_buffer_read(struct hearth_device *device, void *dst, struct hearth_view src, uint64_t size,
                     struct hearth_event **ret_event, struct hearth_error *err)
 {
-    const int status = check_view(&src, err);
+    int status = check_view(&src, err);
+    if (status == 0) {
+        status = count(CALL_READ, err);
+    }
     return status < 0 ? status : host_buffer_read(device, dst, src, size, ret_event, err);
 }
 
@@ -137,7 +241,8 @@ partial_weight_create(struct hearth_device *device, enum hearth_weight_role role
     if ((partial.only_experts && role != HEARTH_WEIGHT_EXPERT) || role > PARTIAL_LAST_ROLE) {
         return host_error(err, HEARTH_EUNSUPPORTED, 0, "role %d was not expected", (int)role);
     }
-    return ref_weight_create(device, role, matrices, n_matrices, ret_weight, err);
+    const int status = count(CALL_WEIGHT, err);
+    return status < 0 ? status : ref_weight_create(device, role, matrices, n_matrices, ret_weight, err);
 }
 
 #if !defined PARTIAL_OLDER && !defined PARTIAL_NEWER
@@ -220,8 +325,9 @@ partial_submit(struct hearth_device *device, const struct hearth_command *comman
                struct hearth_event *const *waits, size_t n_waits, struct hearth_event **ret_event,
                struct hearth_error *err)
 {
-    if (partial.lost_after >= 0 && partial.n_submits++ >= partial.lost_after) {
-        return host_error(err, HEARTH_ELOST, 0, "fell off the bus");
+    const int here = count(CALL_SUBMIT, err);
+    if (here < 0 || partial.is_hung) {
+        return here < 0 || !ret_event ? here : ref_submit(device, commands, 0, waits, n_waits, ret_event, err);
     }
     for (size_t i = 0; i < n_commands; i++) {
         if (partial.lacks[commands[i].op]) {
@@ -241,13 +347,21 @@ partial_submit(struct hearth_device *device, const struct hearth_command *comman
     return status;
 }
 
+static int
+partial_event_wait(struct hearth_device *device, struct hearth_event *event, uint64_t timeout_ns,
+                   struct hearth_error *err)
+{
+    const int status = count(CALL_WAIT, err);
+    return status < 0 ? status : host_event_wait(device, event, timeout_ns, err);
+}
+
 /* The members that every minor has, in the order of minor 0. */
 #define PARTIAL_MEMBERS                                                                                                \
-    .start = partial_start, .stop = ref_stop, .describe = partial_describe, .open = ref_open, .close = ref_close,      \
-    .buffer_alloc = partial_buffer_alloc, .buffer_free = host_buffer_free, .buffer_write = partial_buffer_write,       \
-    .buffer_read = partial_buffer_read, .weight_create = partial_weight_create, .weight_free = ref_weight_free,        \
-    .supports = partial_supports, .submit = partial_submit, .event_wait = host_event_wait,                             \
-    .event_free = host_event_free
+    .start = partial_start, .stop = partial_stop, .describe = partial_describe, .open = partial_open,                  \
+    .close = ref_close, .buffer_alloc = partial_buffer_alloc, .buffer_free = host_buffer_free,                         \
+    .buffer_write = partial_buffer_write, .buffer_read = partial_buffer_read, .buffer_host = host_buffer_host,         \
+    .weight_create = partial_weight_create, .weight_free = ref_weight_free, .supports = partial_supports,              \
+    .submit = partial_submit, .event_wait = partial_event_wait, .event_free = host_event_free
 
 #if defined PARTIAL_OLDER
 /* Minor 0's table, word for word, and behind it what no reader of struct_size ever sees. */

@@ -63,7 +63,7 @@ void cpu_say_once(enum cpu_matter matter, const char *text);
 
 /* tier.c */
 
-/* The best tier of this processor, or -1: not even AVX2, FMA and F16C. */
+/* The best tier of this processor, or -1: not even AVX2, FMA, BMI2 and F16C. */
 int cpu_tier_best(void);
 /* Asks the system for what the tier needs.  Returns the tier, or the next below if it is refused. */
 int cpu_tier_ask(int tier);

@@ -140,7 +140,7 @@ cpu_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct hearth
         return status;
     }
     if (settings.tier < 0) {
-        say(HEARTH_LOG_WARNING, "cpu: a processor with AVX2, FMA and F16C wanted, this one lacks some");
+        say(HEARTH_LOG_WARNING, "cpu: a processor with AVX2, FMA, BMI2 and F16C wanted, this one lacks some");
     }
     host_tables_fill();
     *ret_n_devices = settings.tier < 0 ? 0 : 1;

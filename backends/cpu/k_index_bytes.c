@@ -312,7 +312,6 @@ join_keys(const struct cpu_index *work, uint64_t first, uint32_t n, uint8_t *shi
 LANE void
 unpack_key(const unsigned char *row, const uint8_t *shifts, const uint32_t n_blocks, uint8_t *out)
 {
-    UNROLL
     for (uint32_t block = 0; block < n_blocks; block++) {
         unpack_block(row + block * (BLOCK / 2), tables[shifts[block]], out + block * BLOCK);
     }

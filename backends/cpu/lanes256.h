@@ -1,4 +1,4 @@
-/* lanes256.h - eight lanes with AVX2, FMA and F16C.  See lanes.h. */
+/* lanes256.h - eight lanes with AVX2, FMA, BMI2 and F16C.  See lanes.h. */
 #ifndef BACKENDS_CPU_LANES256_H
 #define BACKENDS_CPU_LANES256_H
 

@@ -18,6 +18,7 @@ static const struct shape {
     {HEARTH_F32, 2, 3, 2, 40, 24, 1.0},       {HEARTH_E2M1X2, 4, 4, 2, 2048, 1024, 1.0},
     {HEARTH_E2M1X2, 2, 4, 3, 64, 64, 0.0},    {HEARTH_E2M1X2, 2, 4, 3, 128, 64, 1e30},
     {HEARTH_E2M1X2, 9, 54, 8, 160, 96, 1.0},  {HEARTH_E4M3, 20, 40, 7, 144, 33, 1.0},
+    {HEARTH_E2M1X2, 40, 120, 3, 544, 80, 1.0},
 };
 
 /* Every third expert lives elsewhere. */

@@ -47,7 +47,7 @@ enum cpu_tier { CPU_TIER_AVX2 = 0, CPU_TIER_AVX512, CPU_TIER_VNNI, CPU_TIER_BF16
 
 struct hearth_device {
     const struct cpu_kernels *kernels;
-    const struct cpu_places *places;
+    struct cpu_places *places;
     struct cpu_pool *pool;
     struct host_scratch scratch;
     bool reduces_head; /* a bf16 or f32 head is kept as e4m3 */

@@ -18,7 +18,8 @@
 
 static struct {
     const struct hearth_host *host;
-    struct cpu_places *places;
+    struct cpu_places *places; /* what describe tells; a device has its own */
+    uint32_t n_threads;        /* wanted; 0: one for each core */
     bool pin, smt, reduces_head;
     int tier;
     _Atomic bool is_said[CPU_N_MATTERS];
@@ -113,14 +114,14 @@ read_head(struct hearth_error *err)
 int
 cpu_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct hearth_error *err)
 {
-    uint32_t n_threads = 0;
     settings.host = host;
+    settings.n_threads = 0;
     settings.pin = true;
     settings.smt = false;
     for (int matter = 0; matter < CPU_N_MATTERS; matter++) {
         settings.is_said[matter] = false;
     }
-    int status = host_option_threads(host, "cpu", &n_threads, err);
+    int status = host_option_threads(host, "cpu", &settings.n_threads, err);
     if (status == 0) {
         status = read_bool("pin", &settings.pin, err);
     }
@@ -134,7 +135,9 @@ cpu_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct hearth
         status = read_head(err);
     }
     if (status == 0) {
-        status = cpu_places_new(n_threads, settings.smt, &settings.places, err);
+        cpu_places_free(settings.places); /* of another start that has not ended */
+        settings.places = NULL;
+        status = cpu_places_new(settings.n_threads, settings.smt, &settings.places, err);
     }
     if (status < 0) {
         return status;
@@ -200,10 +203,13 @@ cpu_open(uint32_t index, struct hearth_device **ret_device, struct hearth_error 
         return host_error(err, HEARTH_EMEMORY, 0, "cpu: no lock for a device");
     }
     device->kernels = cpu_tier_kernels(settings.tier);
-    device->places = settings.places;
     device->reduces_head = settings.reduces_head;
-    status = cpu_pool_new(device->places, settings.pin, &device->pool, &n_unpinned, err);
+    status = cpu_places_new(settings.n_threads, settings.smt, &device->places, err);
+    if (status == 0) {
+        status = cpu_pool_new(device->places, settings.pin, &device->pool, &n_unpinned, err);
+    }
     if (status < 0) {
+        cpu_places_free(device->places);
         pthread_mutex_destroy(&device->slab_lock);
         free(device);
         return status;
@@ -226,6 +232,7 @@ cpu_close(struct hearth_device *device)
         cpu_slab_leave(device, device->slab);
         pthread_mutex_destroy(&device->slab_lock);
         host_scratch_free(&device->scratch);
+        cpu_places_free(device->places);
         free(device);
     }
 }

@@ -138,7 +138,7 @@ bench_measure(struct bench *bench, struct hearth_error *err)
     const struct bench_values *wanted = bench->wanted;
     struct bench_report *report = &bench->report;
     uint64_t total = 0;
-    int status = bench_bandwidth(bench, err);
+    int status = HEARTH_OK;
     for (size_t i = 0; i < wanted->contexts.n; i++) {
         total += (wanted->contexts.values[i] + wanted->tokens) * wanted->repeats;
     }
@@ -222,6 +222,9 @@ bench_checkpoint(struct front *front, const struct bench_values *wanted, struct 
     bench.report.n_repeats = bench.wanted->repeats;
     bench.report.n_tokens = bench.wanted->tokens;
     int status = eval_set_context(front, longest, err);
+    if (status == HEARTH_OK) {
+        status = bench_bandwidth(&bench, err); /* before the engine: a plugin is started once at a time */
+    }
     if (status == HEARTH_OK) {
         status = bench_prepare(&bench, longest, err);
     }

@@ -34,7 +34,7 @@ option(const char *key)
 static void
 say(int level, const char *text)
 {
-    if (settings.host->log != NULL) {
+    if (settings.host != NULL && settings.host->log != NULL) {
         settings.host->log(settings.host->context, level, text);
     }
 }
@@ -155,6 +155,7 @@ cpu_stop(void)
 {
     cpu_places_free(settings.places);
     settings.places = NULL;
+    settings.host = NULL;
 }
 
 static int

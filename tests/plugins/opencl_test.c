@@ -476,7 +476,7 @@ run_routes(const struct hearth_weight *expert, const struct hearth_route *routes
     const uint64_t routes_bytes = n_routes * sizeof *routes;
     struct hearth_buffer *buffer = NULL;
     for (uint32_t i = 0; i < (N_SLOTS + 2) * DIM; i++) {
-        rows[0][i] = UNTOUCHED;
+        rows[i / DIM][i % DIM] = UNTOUCHED;
     }
     ck_assert_int_eq(plugin->buffer_alloc(device, row_bytes + y_bytes + routes_bytes, &buffer, &err), 0);
     const struct hearth_view x = {buffer, 0}, y = {buffer, row_bytes}, list = {buffer, row_bytes + y_bytes};

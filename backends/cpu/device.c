@@ -18,8 +18,7 @@
 
 static struct {
     const struct hearth_host *host;
-    struct cpu_places *places; /* what describe tells; a device has its own */
-    uint32_t n_threads;        /* wanted; 0: one for each core */
+    uint32_t n_threads; /* wanted; 0: one for each core */
     bool pin, smt, reduces_head;
     int tier;
     _Atomic bool is_said[CPU_N_MATTERS];
@@ -134,11 +133,6 @@ cpu_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct hearth
     if (status == 0) {
         status = read_head(err);
     }
-    if (status == 0) {
-        cpu_places_free(settings.places); /* of another start that has not ended */
-        settings.places = NULL;
-        status = cpu_places_new(settings.n_threads, settings.smt, &settings.places, err);
-    }
     if (status < 0) {
         return status;
     }
@@ -153,8 +147,6 @@ cpu_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct hearth
 void
 cpu_stop(void)
 {
-    cpu_places_free(settings.places);
-    settings.places = NULL;
     settings.host = NULL;
 }
 
@@ -171,14 +163,19 @@ int
 cpu_describe(uint32_t index, struct hearth_device_info *info, struct hearth_error *err)
 {
     struct hearth_device_info filled = {.flags = HEARTH_DEVICE_HOST_MEMORY | HEARTH_DEVICE_MAPS_WEIGHTS};
-    const int status = check_index(index, err);
+    struct cpu_places *places = NULL;
+    int status = check_index(index, err);
+    if (status == 0) {
+        status = cpu_places_new(settings.n_threads, settings.smt, &places, err);
+    }
     if (status < 0) {
         return status;
     }
     filled.memory_bytes = host_memory_bytes();
     filled.align_bytes = VIEW_ALIGN;
-    const uint32_t n_threads = cpu_places_threads(settings.places);
-    const uint32_t n_nodes = cpu_places_split(settings.places)->n_nodes;
+    const uint32_t n_threads = cpu_places_threads(places);
+    const uint32_t n_nodes = cpu_places_split(places)->n_nodes;
+    cpu_places_free(places);
     snprintf(filled.name, sizeof filled.name, "x86-64 %s, %u thread%s on %u node%s", cpu_tier_name(settings.tier),
              n_threads, n_threads == 1 ? "" : "s", n_nodes, n_nodes == 1 ? "" : "s");
     snprintf(filled.packed_layout, sizeof filled.packed_layout, CPU_LAYOUT "%s",

@@ -38,33 +38,11 @@
 
 _Static_assert(CPU_INDEX_TILE % KEYS == 0, "a tile is whole steps of keys");
 
-#ifdef __AVX512F__
-LANE vi
-add_products(vi sum, vi u, vi q)
-{
-#ifdef __AVX512VNNI__
-    return _mm512_dpbusd_epi32(sum, u, q);
-#else
-    return _mm512_add_epi16(sum, _mm512_maddubs_epi16(u, q));
-#endif
-}
 LANE vi
 add_widened(vi sum, vi pairs, vi multipliers)
 {
-    return vi_add(sum, _mm512_madd_epi16(pairs, multipliers));
+    return vi_add(sum, vi_madd16(pairs, multipliers));
 }
-#else
-LANE vi
-add_products(vi sum, vi u, vi q)
-{
-    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(u, q));
-}
-LANE vi
-add_widened(vi sum, vi pairs, vi multipliers)
-{
-    return vi_add(sum, _mm256_madd_epi16(pairs, multipliers));
-}
-#endif
 
 /* queries */
 
@@ -369,15 +347,6 @@ weigh(vf dot, const float *factors)
     return round_to_8_bits(vf_mul(round_to_8_bits(dot), vf_load(factors)));
 }
 
-/* Four bytes, in every lane. */
-LANE vi
-four_bytes(const uint8_t *bytes)
-{
-    int32_t word;
-    memcpy(&word, bytes, sizeof word);
-    return vi_set1(word);
-}
-
 /* What a block adds to running sums of 32 bits. */
 LANE void
 add_block(const struct cpu_index_query *query, const uint8_t *keys, uint64_t width, uint32_t block, uint64_t head,
@@ -402,10 +371,10 @@ add_block(const struct cpu_index_query *query, const uint8_t *keys, uint64_t wid
         }
         UNROLL
         for (unsigned k = 0; k < KEYS; k++) {
-            const vi u = four_bytes(keys + k * width + block * BLOCK + 4 * j);
+            const vi u = vi_set4(keys + k * width + block * BLOCK + 4 * j);
             UNROLL
             for (unsigned i = 0; i < n_words; i++) {
-                pairs[k][i] = add_products(pairs[k][i], u, q[i]);
+                pairs[k][i] = vi_add_dots(pairs[k][i], u, q[i]);
                 KEEP(pairs[k][i]);
             }
         }

@@ -22,56 +22,14 @@ look_up(vi codes)
     return look_up_in(table, codes);
 }
 
-#ifdef __AVX512F__
-
+LANE vi
+digit_sum(vi sum, unsigned digit)
+{
 #ifdef __AVX512VNNI__
-LANE vi
-add_products(vi sum, vi u, vi digits)
-{
-    return _mm512_dpbusd_epi32(sum, u, digits);
-}
-LANE vi
-digit_sum(vi sum, unsigned digit)
-{
     return digit == 0 ? sum : (digit == 1 ? vi_sll(sum, DIGIT_BITS) : vi_sll(sum, 2 * DIGIT_BITS));
-}
 #else
-LANE vi
-add_products(vi sum, vi u, vi digits)
-{
-    return _mm512_add_epi16(sum, _mm512_maddubs_epi16(u, digits));
-}
-
-LANE vi
-digit_sum(vi sum, unsigned digit)
-{
-    return _mm512_madd_epi16(sum, _mm512_set1_epi16((short)(1 << DIGIT_BITS * digit)));
-}
+    return vi_madd16(sum, vi_set1((1 << DIGIT_BITS * digit) * 0x10001));
 #endif
-
-#else
-
-LANE vi
-add_products(vi sum, vi u, vi digits)
-{
-    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(u, digits));
-}
-
-LANE vi
-digit_sum(vi sum, unsigned digit)
-{
-    return _mm256_madd_epi16(sum, _mm256_set1_epi16((short)(1 << DIGIT_BITS * digit)));
-}
-
-#endif
-
-/* Four digits, in every lane. */
-LANE vi
-four_digits(const int8_t *digits)
-{
-    int32_t word;
-    memcpy(&word, digits, sizeof word);
-    return vi_set1(word);
 }
 
 /* A block's sum from those of its digits. */
@@ -115,8 +73,8 @@ dot_raw(const uint8_t *codes, const struct cpu_digits *x, const unsigned n_digit
             const vi high = look_up(high_halves(raw));
             UNROLL
             for (unsigned d = 0; d < n_digits; d++) {
-                exact[part][d] = add_products(exact[part][d], low, four_digits(x->digits[d] + 8 * j));
-                exact[part][d] = add_products(exact[part][d], high, four_digits(x->digits[d] + 8 * j + 4));
+                exact[part][d] = vi_add_dots(exact[part][d], low, vi_set4(x->digits[d] + 8 * j));
+                exact[part][d] = vi_add_dots(exact[part][d], high, vi_set4(x->digits[d] + 8 * j + 4));
                 KEEP(exact[part][d]);
             }
         }
@@ -272,10 +230,10 @@ dot_tokens(const uint8_t (*halves)[WORDS][4 * W], const struct cpu_digits *const
             for (unsigned t = 0; t < n_tokens; t++) {
                 UNROLL
                 for (unsigned d = 0; d < n_sums; d++) {
-                    const vi digits = four_digits(x[t]->digits[n_sums == 1 ? 1 - pass : d] + 4 * j);
+                    const vi digits = vi_set4(x[t]->digits[n_sums == 1 ? 1 - pass : d] + 4 * j);
                     UNROLL
                     for (unsigned i = 0; i < n_words; i++) {
-                        exact[t][i][d] = add_products(exact[t][i][d], u[i], digits);
+                        exact[t][i][d] = vi_add_dots(exact[t][i][d], u[i], digits);
                         KEEP(exact[t][i][d]);
                     }
                 }
@@ -309,10 +267,10 @@ add_third_digit(const uint8_t (*halves)[WORDS][4 * W], const struct cpu_digits *
     }
     ONE_BY_ONE
     for (unsigned j = 0; j < BLOCK / 4; j++) {
-        const vi digits = four_digits(x->digits[2] + 4 * j);
+        const vi digits = vi_set4(x->digits[2] + 4 * j);
         UNROLL
         for (unsigned i = 0; i < n_words; i++) {
-            exact[i] = add_products(exact[i], vi_load(halves[j][i]), digits);
+            exact[i] = vi_add_dots(exact[i], vi_load(halves[j][i]), digits);
             KEEP(exact[i]);
         }
     }

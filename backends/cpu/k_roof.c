@@ -7,43 +7,25 @@
 /* The word is computed, though nobody reads it. */
 #define SPEND(word) __asm__ volatile("" : "+v"(word))
 
-#ifdef __AVX512F__
-typedef __m512i bytes;
-#define BYTES_SET(x) _mm512_set1_epi8(x)
-#ifdef __AVX512VNNI__
-#define DOT(sum, a, b) _mm512_dpbusd_epi32(sum, a, b)
-#else
-#define DOT(sum, a, b) _mm512_add_epi16(sum, _mm512_maddubs_epi16(a, b))
-#endif
-#define BYTES_LOAD(p) _mm512_load_si512(p)
-#define BYTES_OR(a, b) _mm512_or_si512(a, b)
-#else
-typedef __m256i bytes;
-#define BYTES_SET(x) _mm256_set1_epi8(x)
-#define DOT(sum, a, b) _mm256_add_epi16(sum, _mm256_maddubs_epi16(a, b))
-#define BYTES_LOAD(p) _mm256_load_si256((const __m256i *)(p))
-#define BYTES_OR(a, b) _mm256_or_si256(a, b)
-#endif
-
 /* An activation is two bytes wide (k_panels.c), so a product takes two of the dot product's; k_pairs.c's bf16, where
  * there are such, do as much with one instruction. */
 uint64_t
 TIERED(k_roof_dots)(uint64_t n_rounds)
 {
-    bytes a = BYTES_SET(3), b = BYTES_SET(-2), sums[N_CHAINS];
+    vi a = vi_set1(0x03030303), b = vi_set1((int)0xFEFEFEFEu), sums[N_CHAINS];
     UNROLL
     for (int i = 0; i < N_CHAINS; i++) {
-        sums[i] = BYTES_SET(0);
+        sums[i] = vi_zero();
     }
     for (uint64_t round = 0; round < n_rounds; round++) {
         UNROLL
         for (int i = 0; i < N_CHAINS; i++) {
             SPEND(a); /* or products of the same operands would be taken once */
-            sums[i] = DOT(sums[i], a, b);
+            sums[i] = vi_add_dots(sums[i], a, b);
             SPEND(sums[i]);
         }
     }
-    return n_rounds * N_CHAINS * (sizeof(bytes) / 2u) * 2u;
+    return n_rounds * N_CHAINS * (sizeof(vi) / 2u) * 2u;
 }
 
 uint64_t
@@ -67,11 +49,11 @@ TIERED(k_roof_fmas)(uint64_t n_rounds)
 void
 TIERED(k_roof_read)(const unsigned char *from, uint64_t n)
 {
-    bytes seen[4] = {BYTES_SET(0), BYTES_SET(0), BYTES_SET(0), BYTES_SET(0)};
-    for (uint64_t i = 0; i < n; i += 4 * sizeof(bytes)) {
+    vi seen[4] = {vi_zero(), vi_zero(), vi_zero(), vi_zero()};
+    for (uint64_t i = 0; i < n; i += 4 * sizeof(vi)) {
         UNROLL
         for (int j = 0; j < 4; j++) {
-            seen[j] = BYTES_OR(seen[j], BYTES_LOAD(from + i + (uint64_t)j * sizeof(bytes)));
+            seen[j] = vi_or(seen[j], vi_load(from + i + (uint64_t)j * sizeof(vi)));
             SPEND(seen[j]);
         }
     }

@@ -105,6 +105,15 @@ vf_round_e4m3(vf x)
     return vf_from_bits(vi_or(vf_to_bits(rounded), sign));
 }
 
+/* Four bytes, in every lane. */
+LANE vi
+vi_set4(const void *bytes)
+{
+    int32_t word;
+    memcpy(&word, bytes, sizeof word);
+    return vi_set1(word);
+}
+
 /* The first n of W elements; the rest are 0. */
 LANE vf
 vf_load_tail(const float *x, uint64_t n)

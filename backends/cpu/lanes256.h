@@ -32,6 +32,10 @@ LANE vi vi_or(vi a, vi b) { return _mm256_or_si256(a, b); }
 LANE vi vi_xor(vi a, vi b) { return _mm256_xor_si256(a, b); }
 LANE vi vi_add(vi a, vi b) { return _mm256_add_epi32(a, b); }
 LANE vi vi_sub(vi a, vi b) { return _mm256_sub_epi32(a, b); }
+/* Products of bytes, u unsigned and s signed, added to sum: two in 16 bits. */
+LANE vi vi_add_dots(vi sum, vi u, vi s) { return _mm256_add_epi16(sum, _mm256_maddubs_epi16(u, s)); }
+/* Products of 16 bits, two to a lane. */
+LANE vi vi_madd16(vi a, vi b) { return _mm256_madd_epi16(a, b); }
 LANE vi vi_max(vi a, vi b) { return _mm256_max_epi32(a, b); }
 LANE vi vi_min(vi a, vi b) { return _mm256_min_epi32(a, b); }
 /* macros: the counts must be constants even where nothing is inlined */

@@ -32,6 +32,18 @@ LANE vi vi_or(vi a, vi b) { return _mm512_or_si512(a, b); }
 LANE vi vi_xor(vi a, vi b) { return _mm512_xor_si512(a, b); }
 LANE vi vi_add(vi a, vi b) { return _mm512_add_epi32(a, b); }
 LANE vi vi_sub(vi a, vi b) { return _mm512_sub_epi32(a, b); }
+/* Products of bytes, u unsigned and s signed, added to sum: with VNNI four a lane of 32 bits, else two a half of it. */
+LANE vi
+vi_add_dots(vi sum, vi u, vi s)
+{
+#ifdef __AVX512VNNI__
+    return _mm512_dpbusd_epi32(sum, u, s);
+#else
+    return _mm512_add_epi16(sum, _mm512_maddubs_epi16(u, s));
+#endif
+}
+/* Products of 16 bits, two to a lane. */
+LANE vi vi_madd16(vi a, vi b) { return _mm512_madd_epi16(a, b); }
 LANE vi vi_max(vi a, vi b) { return _mm512_max_epi32(a, b); }
 LANE vi vi_min(vi a, vi b) { return _mm512_min_epi32(a, b); }
 /* macros: the counts must be constants even where nothing is inlined */

@@ -1,10 +1,11 @@
 /* plugin_bench.c - the heavy operations of a plugin at V4-Flash's sizes, beside the roof of this machine.
  *
- *     plugin-bench FILE.so [KEY=VALUE ...] [only=NAME]
+ *     plugin-bench FILE.so [KEY=VALUE ...] [only=NAME] [large=yes]
  *
  * Each line is the median of several rounds; between rounds of an operation the roof (a plain read of memory by as many
  * threads as there are cores) is measured again, so that other load on the machine weighs on both.  Weights are cycled
- * through, so that no cache holds them.  Bytes are those of the weights in their own format. */
+ * through, so that no cache holds them.  Bytes are those of the weights in their own format.  A device with memory of
+ * its own has the roof that it measured itself; its times then hold what the host adds to them. */
 #include <config.h>
 
 #include <dlfcn.h>
@@ -27,6 +28,7 @@ struct bench {
     struct hearth_device *device;
     char **options;
     uint64_t random;
+    double device_roof; /* bytes per second of a device with memory of its own; 0: the host's memory is what counts */
 };
 
 static void
@@ -92,19 +94,25 @@ make_matrix(struct bench *bench, uint32_t dtype, uint64_t rows, uint64_t cols)
 }
 
 static struct hearth_weight *
-make_weight(struct bench *bench, enum hearth_weight_role role, uint32_t dtype, uint64_t rows, uint64_t cols)
+create_weight(struct bench *bench, enum hearth_weight_role role, const struct hearth_matrix *matrices, size_t n)
 {
     struct hearth_error err;
     struct hearth_weight *weight;
+    if (bench->plugin->weight_create(bench->device, role, matrices, n, &weight, &err) < 0) {
+        die("weight", &err);
+    }
+    return weight; /* the source stays: the device may map it */
+}
+
+static struct hearth_weight *
+make_weight(struct bench *bench, enum hearth_weight_role role, uint32_t dtype, uint64_t rows, uint64_t cols)
+{
     struct hearth_matrix matrices[3];
     const size_t n = role == HEARTH_WEIGHT_EXPERT ? 3 : 1;
     for (size_t i = 0; i < n; i++) {
         matrices[i] = make_matrix(bench, dtype, i == 2 ? cols : rows, i == 2 ? rows : cols);
     }
-    if (bench->plugin->weight_create(bench->device, role, matrices, n, &weight, &err) < 0) {
-        die("weight", &err);
-    }
-    return weight; /* the source stays: the device may map it */
+    return create_weight(bench, role, matrices, n);
 }
 
 static struct hearth_view
@@ -233,15 +241,23 @@ measure(struct bench *bench, const uint64_t *words, const char *name, const stru
     for (int round = -1; round < ROUNDS; round++) {
         struct hearth_error err;
         const double roof = measure_roof(words);
+        struct hearth_event *done = NULL;
         const double start = now();
         for (size_t i = 0; i < n_commands; i++) {
-            if (bench->plugin->submit(bench->device, &commands[i], 1, NULL, 0, NULL, &err) < 0) {
+            struct hearth_event **ret_event = i + 1 == n_commands ? &done : NULL;
+            if (bench->plugin->submit(bench->device, &commands[i], 1, NULL, 0, ret_event, &err) < 0) {
                 die(name, &err);
             }
+        }
+        if (done != NULL && bench->plugin->event_wait(bench->device, done, UINT64_MAX, &err) < 0) {
+            die(name, &err);
         }
         if (round >= 0) {
             seconds[round] = (now() - start) / (double)n_commands;
             roofs[round] = roof;
+        }
+        if (done != NULL && bench->plugin->event_free != NULL) {
+            bench->plugin->event_free(bench->device, done);
         }
     }
     qsort(seconds, ROUNDS, sizeof seconds[0], compare);
@@ -388,12 +404,10 @@ bench_index(struct bench *bench, const uint64_t *words, const char *name, uint32
 }
 
 static void
-bench_all(struct bench *bench)
+bench_all(struct bench *bench, const uint64_t *words)
 {
     enum { N_EXPERTS = MAX_COPIES };
     const struct hearth_weight *experts[N_EXPERTS];
-    uint64_t *words = take(ROOF_BYTES);
-    memset(words, 1, ROOF_BYTES);
     for (int i = 0; is_wanted(bench, "experts") && i < N_EXPERTS; i++) {
         experts[i] = make_weight(bench, HEARTH_WEIGHT_EXPERT, HEARTH_E2M1X2, 2048, 4096);
     }
@@ -408,7 +422,29 @@ bench_all(struct bench *bench)
     bench_index(bench, words, "index_topk, 16384 entries", 1, 16384);
     bench_index(bench, words, "index_topk, 262144 entries", 1, 262144);
     bench_index(bench, words, "index_topk, 16384, n = 64", 64, 16384);
-    free(words);
+}
+
+/* What only a large device does in bearable time: a prompt of 2048 tokens, the head, all experts of a layer. */
+static void
+bench_large(struct bench *bench, const uint64_t *words)
+{
+    enum { N_EXPERTS = 256 };
+    const struct hearth_weight *experts[N_EXPERTS];
+    struct hearth_matrix matrices[3];
+    for (int i = 0; i < 3; i++) {
+        matrices[i] = make_matrix(bench, HEARTH_E2M1X2, i == 2 ? 4096 : 2048, i == 2 ? 2048 : 4096);
+    }
+    for (int i = 0; i < N_EXPERTS; i++) {
+        experts[i] = create_weight(bench, HEARTH_WEIGHT_EXPERT, matrices, 3);
+    }
+    bench_experts(bench, words, "experts e2m1, 256, 1 token", experts, N_EXPERTS, 1);
+    bench_experts(bench, words, "experts e2m1, 256, n = 512", experts, N_EXPERTS, 512);
+    bench_experts(bench, words, "experts e2m1, 256, n = 2048", experts, N_EXPERTS, 2048);
+    bench_linear(bench, words, "linear e4m3, n = 2048", HEARTH_E4M3, 4096, 4096, 2048, 2);
+    bench_linear(bench, words, "linear e4m3, 32768 x 1024", HEARTH_E4M3, 32768, 1024, 1, 2);
+    bench_linear(bench, words, "head bf16, 1 token", HEARTH_BF16, 129280, 4096, 1, 1);
+    bench_attention(bench, words, "attention, 640 keys, n = 512", 512, 4, 512);
+    bench_index(bench, words, "index_topk, 16384, n = 512", 512, 16384);
 }
 
 static void
@@ -441,13 +477,14 @@ load(const char *path)
 
 /* What the device itself says of its limits. */
 static void
-print_roof(struct bench *bench)
+print_roof(struct bench *bench, uint32_t flags)
 {
     struct hearth_error err;
     struct hearth_roof roof = {.struct_size = sizeof roof};
     if (bench->plugin->measure != NULL && bench->plugin->measure(bench->device, 0.4, &roof, &err) == 0) {
         printf("# at best %.1f GB/s, %.0f G mul/s by %s, %.0f G mul/s in f32\n", 1e-9 * roof.read_bytes_per_second,
                0.5e-9 * roof.operations_per_second, roof.operation, 0.5e-9 * roof.exact_operations_per_second);
+        bench->device_roof = flags & HEARTH_DEVICE_HOST_MEMORY ? 0.0 : roof.read_bytes_per_second;
     }
 }
 
@@ -470,8 +507,14 @@ main(int argc, char **argv)
         die("device", &err);
     }
     printf("# %s: %s\n", bench.plugin->name, info.name);
-    print_roof(&bench);
-    bench_all(&bench);
+    print_roof(&bench, info.flags);
+    uint64_t *words = take(ROOF_BYTES);
+    memset(words, 1, ROOF_BYTES);
+    bench_all(&bench, words);
+    if (give_option(&bench, "large") != NULL) {
+        bench_large(&bench, words);
+    }
+    free(words);
     bench.plugin->close(bench.device);
     bench.plugin->stop();
     return 0;

@@ -8,6 +8,7 @@ KERNELS_CL = \
 	kernels-cl/kv.cl \
 	kernels-cl/measure.cl \
 	kernels-cl/mhc.cl \
+	kernels-cl/mma.cl \
 	kernels-cl/norm.cl \
 	kernels-cl/prepare.cl \
 	kernels-cl/product.cl \

@@ -9,11 +9,23 @@
 #include "backends/opencl/internal.h"
 
 #define COMMON "common"
+#define MMA "mma"
+#define MAX_SOURCES 3u
 #define OPTIONS_BYTES 1024
+
+/* The families that stand on mma.cl. */
+static const char *const mma_families[] = {"tensor"};
 
 struct named_kernel {
     struct ocl_kernel kernel;
     struct named_kernel *next;
+};
+
+/* The texts of a program, in order; the family's own is the last. */
+struct texts {
+    const struct ocl_source *sources[MAX_SOURCES];
+    uint32_t n;
+    cl_uint n_lines;
 };
 
 struct ocl_program {
@@ -45,14 +57,41 @@ find_source(const char *family)
     return NULL;
 }
 
+static bool
+stands_on_mma(const char *family)
+{
+    for (size_t i = 0; i < sizeof mma_families / sizeof mma_families[0]; i++) {
+        if (strcmp(mma_families[i], family) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct texts
+texts_of(const struct ocl_source *family)
+{
+    struct texts texts = {.n = 0};
+    texts.sources[texts.n++] = find_source(COMMON);
+    if (stands_on_mma(family->family)) {
+        texts.sources[texts.n++] = find_source(MMA);
+    }
+    texts.sources[texts.n++] = family;
+    for (uint32_t i = 0; i < texts.n; i++) {
+        texts.n_lines += texts.sources[i]->n_lines;
+    }
+    return texts;
+}
+
 /* What a compiled program depends on. */
 static uint64_t
-program_key(const struct hearth_device *device, const struct ocl_source *const sources[2], const char *options)
+program_key(const struct hearth_device *device, const struct texts *texts, const char *options)
 {
     uint64_t hash = ocl_hash(device->build_key, options, strlen(options) + 1);
-    for (int i = 0; i < 2; i++) {
-        for (cl_uint line = 0; line < sources[i]->n_lines; line++) {
-            hash = ocl_hash(hash, sources[i]->lines[line], strlen(sources[i]->lines[line]));
+    for (uint32_t i = 0; i < texts->n; i++) {
+        const struct ocl_source *source = texts->sources[i];
+        for (cl_uint line = 0; line < source->n_lines; line++) {
+            hash = ocl_hash(hash, source->lines[line], strlen(source->lines[line]));
         }
     }
     return hash;
@@ -84,20 +123,22 @@ tell_build_log(struct hearth_device *device, const char *family, cl_program prog
 }
 
 static cl_program
-compile(struct ocl_call *call, const struct ocl_source *const sources[2], const char *options)
+compile(struct ocl_call *call, const struct texts *texts, const char *options)
 {
     struct hearth_device *device = call->device;
-    const char *family = sources[1]->family;
-    const cl_uint n_lines = sources[0]->n_lines + sources[1]->n_lines;
-    const char **lines = calloc(n_lines, sizeof *lines);
+    const char *family = texts->sources[texts->n - 1]->family;
+    const char **lines = calloc(texts->n_lines, sizeof *lines);
+    cl_uint n_lines = 0;
     char first[256];
     cl_int code;
     if (lines == NULL) {
         ocl_call_fail(call, HEARTH_EMEMORY, "no memory for the text of kernels-cl/%s.cl", family);
         return NULL;
     }
-    memcpy(lines, sources[0]->lines, sources[0]->n_lines * sizeof *lines);
-    memcpy(lines + sources[0]->n_lines, sources[1]->lines, sources[1]->n_lines * sizeof *lines);
+    for (uint32_t i = 0; i < texts->n; i++) {
+        memcpy(lines + n_lines, texts->sources[i]->lines, texts->sources[i]->n_lines * sizeof *lines);
+        n_lines += texts->sources[i]->n_lines;
+    }
     cl_program program = clCreateProgramWithSource(device->context, n_lines, lines, NULL, &code);
     free(lines);
     if (!ocl_call_cl(call, code, "clCreateProgramWithSource")) {
@@ -120,19 +161,19 @@ static cl_program
 obtain(struct ocl_call *call, const struct ocl_source *family, const char *defines)
 {
     struct hearth_device *device = call->device;
-    const struct ocl_source *const sources[2] = {find_source(COMMON), family};
+    const struct texts texts = texts_of(family);
     char options[OPTIONS_BYTES];
     const int length = snprintf(options, sizeof options, "%s %s", device->build_options, defines);
-    if (sources[0] == NULL || length < 0 || (size_t)length >= sizeof options) {
+    if (length < 0 || (size_t)length >= sizeof options) {
         ocl_call_fail(call, HEARTH_EINTERNAL, "kernels-cl/%s.cl: options too long: %s", family->family, defines);
         return NULL;
     }
-    const uint64_t key = program_key(device, sources, options);
+    const uint64_t key = program_key(device, &texts, options);
     cl_program program = ocl_fault_build(device->fault, family->family)
                              ? NULL
                              : ocl_cache_load(device, family->family, options, key);
     if (program == NULL) {
-        program = compile(call, sources, options);
+        program = compile(call, &texts, options);
         if (program != NULL) {
             ocl_cache_store(family->family, key, program);
         }

@@ -1,0 +1,255 @@
+/* mma.cl - products of small matrices by the 32 work items of a warp, and what feeds them.  The text stands between
+ * common.cl and a family that says so in program.c.
+ *
+ * On NVIDIA from compute capability 8.0 these are single instructions, written as PTX: OpenCL C has no other name for
+ * them.  Elsewhere they are emulated through local memory, so that the same kernels run, and are tested, on any device.
+ *
+ * A warp is 32 work items with consecutive local numbers.  `words` is local memory, declared by the kernel as
+ * `local uint words[MMA_WORDS(n)]` for n warps, which nothing else writes.  A call that takes it is a meeting of the whole
+ * work-group: all items make the same calls, none of them in a branch.
+ *
+ * Operands of the lane with g = lane / 4, t = lane % 4 (PTX: mma.m16n8k16); a word holds the lower k, or column, in its
+ * lower half:
+ *
+ *     a, rows x k        (g, 2t .. 2t + 1)   (g + 8, 2t ..)   (g, 2t + 8 ..)   (g + 8, 2t + 8 ..)
+ *     b, k x columns     (2t .. 2t + 1, g)   (2t + 8 .. 2t + 9, g)
+ *     c, rows x columns  (g, 2t)   (g, 2t + 1)   (g + 8, 2t)   (g + 8, 2t + 1)
+ *
+ * Sums are f32.  How they are rounded is the device's business: they are exact where every partial sum in every order
+ * is a multiple of one number and less than 2^24 times it. */
+#if defined(OCL_NVIDIA) && OCL_NVIDIA >= 80
+#define MMA_PTX
+#endif
+
+#define WARP 32u
+
+/* The work item's number in its work-group, and in its warp. */
+static inline uint
+warp_item(void)
+{
+    const uint row = (uint)(get_local_id(2) * get_local_size(1) + get_local_id(1));
+    return row * (uint)get_local_size(0) + (uint)get_local_id(0);
+}
+
+static inline uint
+warp_lane(void)
+{
+    return warp_item() % WARP;
+}
+
+#ifdef MMA_PTX
+
+#define MMA_WORDS(n_warps) 1
+
+/* c + a b */
+static inline float4
+mma_f16(uint4 a, uint2 b, float4 c, local uint *words)
+{
+    float x = c.x, y = c.y, z = c.z, w = c.w;
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+                 "{%0, %1, %2, %3};"
+                 : "+f"(x), "+f"(y), "+f"(z), "+f"(w)
+                 : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
+    return (float4)(x, y, z, w);
+}
+
+static inline float4
+mma_bf16(uint4 a, uint2 b, float4 c, local uint *words)
+{
+    float x = c.x, y = c.y, z = c.z, w = c.w;
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+                 "{%0, %1, %2, %3};"
+                 : "+f"(x), "+f"(y), "+f"(z), "+f"(w)
+                 : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y));
+    return (float4)(x, y, z, w);
+}
+
+/* Four matrices of 8 x 8 halves: lanes 8 i .. 8 i + 7 name the rows of matrix i, 16 bytes each.  Word i of the answer:
+ * row g, columns 2t, 2t + 1 of matrix i. */
+static inline uint4
+mma_load(const local void *row, local uint *words)
+{
+    uint x, y, z, w;
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(x), "=r"(y), "=r"(z), "=r"(w)
+                 : "r"((uint)(size_t)row)
+                 : "memory");
+    return (uint4)(x, y, z, w);
+}
+
+/* The same, each matrix transposed: rows 2t, 2t + 1, column g. */
+static inline uint4
+mma_load_transposed(const local void *row, local uint *words)
+{
+    uint x, y, z, w;
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(x), "=r"(y), "=r"(z), "=r"(w)
+                 : "r"((uint)(size_t)row)
+                 : "memory");
+    return (uint4)(x, y, z, w);
+}
+
+/* The value of lane (own lane ^ mask) of the warp. */
+static inline uint
+warp_swap(uint value, uint mask, local uint *words)
+{
+    uint other;
+    asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 31, 0xFFFFFFFF;" : "=r"(other) : "r"(value), "r"(mask));
+    return other;
+}
+
+/* Two f32 rounded to f16 or bf16; `low` goes to the lower half. */
+static inline uint
+pair_f16(float low, float high)
+{
+    uint pair;
+    asm volatile("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+}
+
+static inline uint
+pair_bf16(float low, float high)
+{
+    uint pair;
+    asm volatile("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+}
+
+/* 16 bytes from global to local memory, on their way until copy_wait; both at multiples of 16. */
+static inline void
+copy_start(local void *to, const global void *from)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((uint)(size_t)to), "l"(from) : "memory");
+}
+
+/* Ends a batch of copies. */
+static inline void
+copy_commit(void)
+{
+    asm volatile("cp.async.commit_group;" ::: "memory");
+}
+
+/* Waits until at most `n_left` batches of this work item, the last ones, are on their way.  What the others copied is
+ * there after a barrier. */
+#define copy_wait(n_left) asm volatile("cp.async.wait_group " #n_left ";" ::: "memory")
+
+#else
+
+#define MMA_WORDS(n_warps) ((n_warps) * WARP * 6u)
+
+/* The warp's words. */
+static inline local uint *
+warp_words(local uint *words)
+{
+    return words + warp_item() / WARP * (WARP * 6u);
+}
+
+static inline float
+half_of(uint word, uint index, bool is_f16)
+{
+    const ushort bits = (ushort)(word >> (16u * index));
+    return is_f16 ? vload_half(0, (const private half *)&bits) : bf16_to_f32(bits);
+}
+
+static inline float4
+mma_emulated(uint4 a, uint2 b, float4 c, bool is_f16, local uint *words)
+{
+    const uint lane = warp_lane(), row = lane / 4u, column = lane % 4u * 2u;
+    local uint *all = warp_words(words);
+    vstore4(a, lane, all);
+    vstore2(b, lane, all + WARP * 4u);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (uint k = 0; k < 16u; k++) {
+        const uint at = k % 8u / 2u, upper = k / 8u;
+        const uint left = all[(row * 4u + at) * 4u + upper * 2u];
+        const uint lower_left = all[(row * 4u + at) * 4u + upper * 2u + 1u];
+        const float x = half_of(left, k % 2u, is_f16), y = half_of(lower_left, k % 2u, is_f16);
+        const float p = half_of(all[WARP * 4u + (column * 4u + at) * 2u + upper], k % 2u, is_f16);
+        const float q = half_of(all[WARP * 4u + ((column + 1u) * 4u + at) * 2u + upper], k % 2u, is_f16);
+        c = (float4)(fma(x, p, c.x), fma(x, q, c.y), fma(y, p, c.z), fma(y, q, c.w));
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return c;
+}
+
+static inline float4
+mma_f16(uint4 a, uint2 b, float4 c, local uint *words)
+{
+    return mma_emulated(a, b, c, true, words);
+}
+
+static inline float4
+mma_bf16(uint4 a, uint2 b, float4 c, local uint *words)
+{
+    return mma_emulated(a, b, c, false, words);
+}
+
+/* Every lane leaves its 16 bytes: four words of row lane % 8 of matrix lane / 8. */
+static inline uint4
+mma_load(const local void *row, local uint *words)
+{
+    const uint lane = warp_lane();
+    local uint *all = warp_words(words);
+    vstore4(*(const local uint4 *)row, lane, all);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    const uint4 found = (uint4)(all[lane], all[32u + lane], all[64u + lane], all[96u + lane]);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return found;
+}
+
+static inline uint4
+mma_load_transposed(const local void *row, local uint *words)
+{
+    const uint lane = warp_lane(), shift = lane / 4u % 2u * 16u;
+    local uint *all = warp_words(words);
+    uint found[4];
+    vstore4(*(const local uint4 *)row, lane, all);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (uint i = 0; i < 4u; i++) {
+        const uint at = i * 32u + lane % 4u * 8u + lane / 8u;
+        found[i] = (all[at] >> shift & 0xFFFFu) | (all[at + 4u] >> shift & 0xFFFFu) << 16;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return (uint4)(found[0], found[1], found[2], found[3]);
+}
+
+static inline uint
+warp_swap(uint value, uint mask, local uint *words)
+{
+    local uint *all = warp_words(words);
+    all[warp_lane()] = value;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    const uint other = all[warp_lane() ^ mask];
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return other;
+}
+
+static inline uint
+pair_f16(float low, float high)
+{
+    ushort bits[2];
+    vstore_half_rte(low, 0, (private half *)&bits[0]);
+    vstore_half_rte(high, 0, (private half *)&bits[1]);
+    return (uint)bits[0] | (uint)bits[1] << 16;
+}
+
+static inline uint
+pair_bf16(float low, float high)
+{
+    return (uint)bf16_from_f32(low) | (uint)bf16_from_f32(high) << 16;
+}
+
+static inline void
+copy_start(local void *to, const global void *from)
+{
+    *(local uint4 *)to = *(const global uint4 *)from;
+}
+
+static inline void
+copy_commit(void)
+{
+}
+
+#define copy_wait(n_left) ((void)0)
+
+#endif

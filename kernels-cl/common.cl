@@ -392,6 +392,27 @@ group_rotate(local float *row, uint n, uint rope_dim, const global float *inv_fr
     barrier(CLK_LOCAL_MEM_FENCE);
 }
 
+/* ---- scores of the indexer ---- */
+
+/* A number of the same order as the score; of a native score, which is a bf16, the upper half says all.  NaN is the
+ * worst, -0 and 0 are one score. */
+#define SCORE_BLOCK 32u
+#ifdef NATIVE
+typedef ushort order_t;
+#define ORDER_BITS 16u
+#else
+typedef uint order_t;
+#define ORDER_BITS 32u
+#endif
+
+static inline uint
+order_of(float score)
+{
+    const uint known = score == score ? as_uint(score) : 0xFF800000u;
+    const uint bits = known == 0x80000000u ? 0u : known;
+    return ((bits & 0x80000000u) ? ~bits : bits | 0x80000000u) >> (32u - ORDER_BITS);
+}
+
 /* ---- stored rows: hearth/command.h, enum hearth_kv_format ---- */
 
 #define KV_F32 0

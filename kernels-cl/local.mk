@@ -13,6 +13,7 @@ KERNELS_CL = \
 	kernels-cl/prepare.cl \
 	kernels-cl/product.cl \
 	kernels-cl/routes.cl \
+	kernels-cl/select.cl \
 	kernels-cl/sum.cl
 EXTRA_DIST += $(KERNELS_CL) kernels-cl/embed
 CLEANFILES += kernels-cl/embedded.c

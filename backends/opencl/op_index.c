@@ -1,5 +1,5 @@
 /* op_index.c - the lightning indexer: its queries, and the choice of the entries that a query attends to
- * (kernels-cl/index.cl). */
+ * (kernels-cl/index.cl and select.cl). */
 #include <config.h>
 
 #include <math.h>
@@ -10,7 +10,7 @@
 #define QUERY_ITEMS 64u
 #define SELECT_ITEMS 256u
 /* As index.cl has them. */
-#define SCORE_KEYS 32u
+#define SCORE_KEYS 32u /* SCORE_BLOCK of common.cl */
 #define SCORE_HEADS 16u
 #define SCORE_KEY_LANES 16u
 #define SCORE_HEAD_LANES 8u
@@ -49,8 +49,8 @@ ocl_index_query(struct ocl_call *call, const struct hearth_op_index_query *op)
 
 /* Tokens first .. first + n - 1 of the command. */
 struct slice {
-    struct ocl_span q, head_weights, keys, indices, scores;
-    uint64_t row_bytes, max_entries;
+    struct ocl_span q, head_weights, keys, indices, orders, maxima, list;
+    uint64_t row_bytes, max_entries, max_blocks;
     uint32_t first, n;
 };
 
@@ -64,14 +64,16 @@ static void
 launch_scores(struct ocl_call *call, const struct hearth_op_index_topk *op, const struct slice *slice)
 {
     const uint64_t stride = rows_divide_up(op->width, 4) + 1;
-    const size_t groups[2] = {(size_t)rows_divide_up(slice->max_entries, SCORE_KEYS), slice->n};
+    const size_t groups[2] = {(size_t)slice->max_blocks, slice->n};
     const size_t local[2] = {SCORE_KEY_LANES, SCORE_HEAD_LANES};
     const uint64_t head_bytes = (uint64_t)op->n_heads * sizeof(float);
-    struct ocl_kernel *kernel = ocl_kernel(call, "index", "-DSCORES", "index_scores");
+    struct ocl_kernel *kernel =
+        ocl_kernel(call, "index", call->native ? "-DSCORES -DNATIVE" : "-DSCORES", "index_scores");
     ocl_arg_span(call, kernel, ocl_at(slice->q, slice->first * head_bytes * op->width));
     ocl_arg_span(call, kernel, ocl_at(slice->head_weights, slice->first * head_bytes));
     ocl_arg_span(call, kernel, slice->keys);
-    ocl_arg_span(call, kernel, slice->scores);
+    ocl_arg_span(call, kernel, slice->orders);
+    ocl_arg_span(call, kernel, slice->maxima);
     ocl_arg_u64(call, kernel, op->position + slice->first);
     ocl_arg_u32(call, kernel, op->n_heads);
     ocl_arg_u32(call, kernel, op->width);
@@ -79,9 +81,8 @@ launch_scores(struct ocl_call *call, const struct hearth_op_index_topk *op, cons
     ocl_arg_u32(call, kernel, op->top_k);
     ocl_arg_u32(call, kernel, (uint32_t)slice->row_bytes);
     ocl_arg_u32(call, kernel, op->kv_format);
-    ocl_arg_u32(call, kernel, (uint32_t)slice->max_entries);
+    ocl_arg_u32(call, kernel, (uint32_t)slice->max_blocks);
     ocl_arg_f32(call, kernel, (float)(1.0 / sqrt((double)op->width) / sqrt((double)op->n_heads)));
-    ocl_arg_u32(call, kernel, call->native);
     ocl_arg_local(call, kernel, SCORE_KEYS * stride * 4 * sizeof(float));
     ocl_arg_local(call, kernel, SCORE_HEADS * stride * 4 * sizeof(float));
     ocl_launch(call, kernel, 2, groups, local);
@@ -92,15 +93,16 @@ launch_select(struct ocl_call *call, const struct hearth_op_index_topk *op, cons
 {
     char defines[32];
     const uint32_t group = rows_group(call, SELECT_ITEMS);
-    snprintf(defines, sizeof defines, "-DGROUP=%u", group);
-    struct ocl_kernel *kernel = ocl_kernel(call, "index", defines, "index_select");
-    ocl_arg_span(call, kernel, slice->scores);
+    snprintf(defines, sizeof defines, "-DGROUP=%u%s", group, call->native ? " -DNATIVE" : "");
+    struct ocl_kernel *kernel = ocl_kernel(call, "select", defines, "index_select");
+    ocl_arg_span(call, kernel, slice->orders);
+    ocl_arg_span(call, kernel, slice->maxima);
+    ocl_arg_span(call, kernel, slice->list);
     ocl_arg_span(call, kernel, ocl_at(slice->indices, slice->first * (uint64_t)op->top_k * sizeof(int32_t)));
     ocl_arg_u64(call, kernel, op->position + slice->first);
     ocl_arg_u32(call, kernel, op->ratio);
     ocl_arg_u32(call, kernel, op->top_k);
-    ocl_arg_u32(call, kernel, (uint32_t)slice->max_entries);
-    ocl_arg_u32(call, kernel, call->native);
+    ocl_arg_u32(call, kernel, (uint32_t)slice->max_blocks);
     ocl_launch_1d(call, kernel, slice->n, group);
 }
 
@@ -127,6 +129,7 @@ ocl_index_topk(struct ocl_call *call, const struct hearth_op_index_topk *op)
     slice.head_weights = ocl_view_f32(call, "head_weights", op->head_weights, op->n, op->n_heads);
     slice.indices = ocl_view(call, "indices", op->indices, op->n, op->top_k, sizeof(int32_t));
     const bool has_scores = slice.max_entries > op->top_k;
+    const uint64_t order_bytes = call->native ? sizeof(uint16_t) : sizeof(uint32_t);
     uint64_t at_once = MAX_SLICE;
     if (slice.max_entries > 0) {
         slice.keys = ocl_view(call, "keys", op->keys, slice.max_entries, slice.row_bytes, 1);
@@ -134,7 +137,10 @@ ocl_index_topk(struct ocl_call *call, const struct hearth_op_index_topk *op)
         at_once = at_once < 1 ? 1 : (at_once > MAX_SLICE ? MAX_SLICE : at_once);
     }
     at_once = at_once < op->n ? at_once : op->n;
-    slice.scores = ocl_scratch(call, at_once, (has_scores ? slice.max_entries : 1) * sizeof(float));
+    slice.max_blocks = has_scores ? rows_divide_up(slice.max_entries, SCORE_KEYS) : 1;
+    slice.orders = ocl_scratch(call, at_once * slice.max_blocks * SCORE_KEYS, order_bytes);
+    slice.maxima = ocl_scratch(call, at_once * slice.max_blocks, order_bytes);
+    slice.list = ocl_scratch(call, at_once * slice.max_blocks, sizeof(uint32_t));
     for (uint64_t first = 0; first < op->n && call->status == 0; first += at_once) {
         slice.first = (uint32_t)first;
         slice.n = (uint32_t)(op->n - first < at_once ? op->n - first : at_once);

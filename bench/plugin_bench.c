@@ -221,12 +221,13 @@ give_option(void *context, const char *key)
     return NULL;
 }
 
-/* Option `only`: the lines whose names begin so. */
+/* Option `only`: the lines whose names begin so; also a beginning that all of them have. */
 static bool
 is_wanted(const struct bench *bench, const char *name)
 {
     const char *only = give_option((void *)(uintptr_t)bench, "only");
-    return only == NULL || strncmp(name, only, strlen(only)) == 0;
+    const size_t length = only == NULL ? 0 : strlen(only) < strlen(name) ? strlen(only) : strlen(name);
+    return length == 0 || strncmp(name, only, length) == 0;
 }
 
 /* commands: [n_commands], one after the other in each round. */

@@ -510,6 +510,18 @@ config_plugin_option(const struct hearth_config *config, const char *plugin, con
     return NULL;
 }
 
+const char *
+config_plugin_option_at(const struct hearth_config *config, const char *plugin, size_t i, const char **ret_key)
+{
+    for (size_t at = 0; at < config->n_options; at++) {
+        if (strcmp(config->options[at].plugin, plugin) == 0 && i-- == 0) {
+            *ret_key = config->options[at].key;
+            return config->options[at].entry.text;
+        }
+    }
+    return NULL;
+}
+
 /* ---- files ------------------------------------------------------------------------------------------------------- */
 
 #define CONFIG_MAX_FILE_BYTES (1u << 20)

@@ -77,5 +77,8 @@ const struct config_values *config_values(const struct hearth_config *config);
 bool config_is_default(const struct hearth_config *config, const char *key);
 /* plugins.options.<plugin>.<key>, or NULL.  Borrowed. */
 const char *config_plugin_option(const struct hearth_config *config, const char *plugin, const char *key);
+/* Option i of those that the plugin has, and its key; NULL: it has fewer.  Borrowed. */
+const char *config_plugin_option_at(const struct hearth_config *config, const char *plugin, size_t i,
+                                    const char **ret_key);
 
 #endif

@@ -121,7 +121,8 @@ struct hearth_plugin {
 
     /* Life.  Thread: main, one call at a time. */
 
-    /* Finds the devices; n may be 0.  host stays valid until stop.  Called once, before anything else. */
+    /* Finds the devices; n may be 0.  host stays valid until stop.  Called once in a process, before anything else,
+     * however many engines then open devices. */
     int (*start)(const struct hearth_host *host, uint32_t *ret_n_devices, struct hearth_error *err);
     /* Joins every thread the plugin made; after it nothing of the plugin runs.  Every device is closed by then. */
     void (*stop)(void);

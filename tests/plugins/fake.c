@@ -11,10 +11,12 @@ struct hearth_buffer {
     unsigned char bytes[];
 };
 
+static const struct hearth_host *lender; /* between start and stop */
+
 static int
 fake_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct hearth_error *err)
 {
-    const char *fail = host->option(host->context, "fail");
+    const char *fail = lender ? "a second start" : host->option(host->context, "fail");
     if (fail) {
         if (err) {
             err->status = HEARTH_EDEVICE;
@@ -23,6 +25,7 @@ fake_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct heart
         return HEARTH_EDEVICE;
     }
     host->log(host->context, HEARTH_LOG_INFO, "started");
+    lender = host;
     *ret_n_devices = 1;
     return HEARTH_OK;
 }
@@ -30,6 +33,7 @@ fake_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct heart
 static void
 fake_stop(void)
 {
+    lender = NULL;
 }
 
 static int
@@ -48,7 +52,10 @@ fake_open(uint32_t index, struct hearth_device **ret_device, struct hearth_error
 {
     static char device;
     (void)index;
-    (void)err;
+    if (!lender || !lender->option(lender->context, "timeout")) { /* both are valid until stop */
+        strcpy(err->text, "not started");
+        return HEARTH_EDEVICE;
+    }
     *ret_device = (struct hearth_device *)&device;
     return HEARTH_OK;
 }

@@ -61,6 +61,28 @@ START_TEST(right_plugins_load)
 }
 END_TEST
 
+/* The fake plugin bears neither a second start nor a device opened while it is stopped. */
+START_TEST(engines_share_a_plugin)
+{
+    struct plugin_set *first, *second, *third = NULL;
+    size_t n;
+    ck_assert_msg(set_load("fake", &first) == HEARTH_OK, "%s", err.text);
+    ck_assert_msg(set_load("fake, fake-newer", &second) == HEARTH_OK, "%s", err.text);
+    plugin_set_free(first);
+    hearth_config_free(config); /* what the plugin was lent stays */
+    ck_assert_msg(plugin_device_open(plugin_set_devices(second, &n), &err) == HEARTH_OK, "%s", err.text);
+    setup();
+    ck_assert_int_eq(hearth_config_set(config, "plugins.options.fake.depth", "3", "test", &err), HEARTH_OK);
+    ck_assert_int_eq(set_load("fake", &third), HEARTH_ECONFIG);
+    ck_assert_ptr_null(third);
+    ck_assert_str_eq(err.text, "plugin fake: runs in this process with depth unset, another engine wanted 3; "
+                               "a process starts a plugin once");
+    plugin_set_free(second);
+    ck_assert_msg(set_load("fake", &third) == HEARTH_OK, "%s", err.text);
+    plugin_set_free(third);
+}
+END_TEST
+
 static const struct {
     const char *name, *line;
 } wrong[] = {
@@ -120,6 +142,7 @@ main(void)
     TCase *tcase = tcase_create("loader");
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, right_plugins_load);
+    tcase_add_test(tcase, engines_share_a_plugin);
     tcase_add_loop_test(tcase, wrong_plugins_are_named, 0, (int)(sizeof wrong / sizeof wrong[0]));
     tcase_add_test(tcase, unreadable_plugin_is_named);
     tcase_add_test(tcase, failing_start_says_why);

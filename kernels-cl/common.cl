@@ -13,6 +13,11 @@
 #pragma OPENCL EXTENSION cl_khr_subgroups : enable
 #endif
 
+#ifdef OCL_CPU
+/* PoCL lets the threads share the number of the work item in a function that is called twice and not inlined. */
+#define inline inline __attribute__((always_inline))
+#endif
+
 /* The place that arguments `global uchar *x_mem, ulong x_at` name, as elements of a type. */
 #define AT(type, x) ((global type *)(x##_mem + x##_at))
 #define AT_CONST(type, x) ((const global type *)(x##_mem + x##_at))
@@ -395,8 +400,9 @@ group_rotate(local float *row, uint n, uint rope_dim, const global float *inv_fr
 /* ---- scores of the indexer ---- */
 
 /* A number of the same order as the score; of a native score, which is a bf16, the upper half says all.  NaN is the
- * worst, -0 and 0 are one score. */
+ * worst, -0 and 0 are one score.  NO_ORDER, which is below all of them, fills up the last block. */
 #define SCORE_BLOCK 32u
+#define NO_ORDER 0u
 #ifdef NATIVE
 typedef ushort order_t;
 #define ORDER_BITS 16u

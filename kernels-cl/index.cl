@@ -155,18 +155,16 @@ index_scores(PLACE_CONST(q), PLACE_CONST(head_weights), PLACE_CONST(keys), PLACE
         largest = 0;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
+    /* By all items, though four do the same: PoCL miscompiles a loop in a branch, and its vectorised store, where a
+     * branch kept the others from it, would touch the next group's numbers. */
     float score = 0.0f;
-    for (uint i = 0; i < HEAD_LANES; i++) { /* by all items: PoCL miscompiles a loop in a branch */
+    for (uint i = 0; i < HEAD_LANES; i++) {
         score += sums[i][item % KEYS];
     }
-    if (item < KEYS && first + item < n_visible) {
-        const uint order = order_of(score_round(score));
-        AT(order_t, orders)[token * max_blocks * KEYS + first + item] = (order_t)order;
-        atomic_max(&largest, order);
-    }
+    const uint order = first + item % KEYS < n_visible ? order_of(score_round(score)) : NO_ORDER;
+    AT(order_t, orders)[(token * max_blocks + get_group_id(0)) * KEYS + item % KEYS] = (order_t)order;
+    atomic_max(&largest, order);
     barrier(CLK_LOCAL_MEM_FENCE);
-    if (item == 0) {
-        AT(order_t, maxima)[token * max_blocks + get_group_id(0)] = (order_t)largest;
-    }
+    AT(order_t, maxima)[token * max_blocks + get_group_id(0)] = (order_t)largest;
 }
 #endif

@@ -18,10 +18,10 @@
 struct entries {
     const global order_t *orders;
     const global uint *list; /* 0: all */
-    uint n_places, n;        /* places to look at; entries that there are */
+    uint n_places;           /* to look at */
 };
 
-/* The entry at a place; n or more: none. */
+/* The entry at a place, of which there is none if its order is NO_ORDER. */
 static inline uint
 entry_at(const struct entries *entries, uint place)
 {
@@ -82,9 +82,8 @@ find_last(const struct entries *entries, uint wanted, uint floor, local uint *bi
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         for (uint i = (uint)get_local_id(0); i < entries->n_places; i += GROUP) {
-            const uint entry = entry_at(entries, i);
-            const uint order = entry < entries->n ? entries->orders[entry] : 0u;
-            if (entry < entries->n && order >= floor && (done == 0 || order >> (left + step) == last)) {
+            const uint order = entries->orders[entry_at(entries, i)];
+            if (order >= floor && (done == 0 || order >> (left + step) == last)) {
                 atomic_inc(&bins[(order >> left) & ((1u << step) - 1)]);
             }
         }
@@ -136,7 +135,7 @@ index_select(PLACE_CONST(orders), PLACE_CONST(maxima), PLACE(list), PLACE(indice
     const global order_t *largest = AT_CONST(order_t, maxima) + token * max_blocks;
     global uint *listed = AT(uint, list) + token * max_blocks;
     global int *chosen = AT(int, indices) + token * top_k;
-    struct entries entries = {largest, 0, n_blocks, n_blocks};
+    struct entries entries = {largest, 0, n_blocks};
     uint n_equal;
     if (n <= top_k) {
         for (uint i = item; i < top_k; i += GROUP) {
@@ -145,30 +144,27 @@ index_select(PLACE_CONST(orders), PLACE_CONST(maxima), PLACE(list), PLACE(indice
         return;
     }
     const uint bound = find_last(&entries, min(top_k, n_blocks), 0, bins, parts, found, &n_equal);
-    const uint floor = n_blocks < top_k ? 0u : bound;
+    const uint floor = n_blocks < top_k ? NO_ORDER + 1 : bound;
     entries.n_places = list_blocks(largest, n_blocks, floor, listed, parts) * SCORE_BLOCK;
     entries.orders = AT_CONST(order_t, orders) + token * max_blocks * SCORE_BLOCK;
     entries.list = listed;
-    entries.n = n;
     const uint last = find_last(&entries, top_k, floor, bins, parts, found, &n_equal);
     const uint share = (entries.n_places + GROUP - 1) / GROUP;
     const uint begin = min(item * share, entries.n_places), end = min(begin + share, entries.n_places);
     uint better = 0, equal = 0;
     for (uint i = begin; i < end; i++) {
-        const uint entry = entry_at(&entries, i);
-        const uint order = entry < n ? entries.orders[entry] : 0u;
+        const uint order = entries.orders[entry_at(&entries, i)];
         better += order > last ? 1 : 0;
-        equal += entry < n && order == last ? 1 : 0;
+        equal += order == last ? 1 : 0;
     }
     uint equal_before = group_before(equal, parts);
     uint to = group_before(better, parts) + min(equal_before, n_equal);
     for (uint i = begin; i < end; i++) {
         const uint entry = entry_at(&entries, i);
-        const uint order = entry < n ? entries.orders[entry] : 0u;
-        const bool is_equal = entry < n && order == last;
-        if (order > last || (is_equal && equal_before < n_equal)) {
+        const uint order = entries.orders[entry];
+        if (order > last || (order == last && equal_before < n_equal)) {
             chosen[to++] = (int)entry;
         }
-        equal_before += is_equal ? 1 : 0;
+        equal_before += order == last ? 1 : 0;
     }
 }

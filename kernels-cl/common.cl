@@ -179,6 +179,10 @@ dot_bytes(uint a, uint b, int sum)
 {
 #if defined(OCL_HAS_INT_DOT) && !defined(cl_intel_subgroups) /* Intel's compiler finds the instruction by itself */
     return dot_4x8packed_ss_int(a, b) + sum;
+#elif defined(OCL_NVIDIA) && OCL_NVIDIA >= 61
+    int out;
+    __asm__("dp4a.s32.s32 %0, %1, %2, %3;" : "=r"(out) : "r"(a), "r"(b), "r"(sum));
+    return out;
 #elif defined(__AMDGCN__) && __has_builtin(__builtin_amdgcn_sdot4)
     return __builtin_amdgcn_sdot4(as_int(a), as_int(b), sum, false);
 #else
@@ -252,6 +256,19 @@ exact_swiglu(float gate, float up, float limit)
  *
  * These hold barriers, so no caller puts them in a branch, even one that all items take alike: PoCL then miscompiles
  * the loops around them.  A count of 0 leaves a step out. */
+
+/* A barrier for local memory that the first n_items alone have touched since the last one. */
+static inline void
+meet_few(uint n_items)
+{
+#ifdef OCL_NVIDIA
+    if (n_items <= 32u) {
+        __asm__ volatile("bar.warp.sync 0xffffffff;" ::: "memory");
+        return;
+    }
+#endif
+    barrier(CLK_LOCAL_MEM_FENCE);
+}
 
 /* The sum of all items' values, in an order that the group's size alone fixes.  parts: [group size] */
 static inline float

@@ -113,16 +113,23 @@ mhc_dots(PLACE_CONST(streams), PLACE_CONST(fn), PLACE(parts), uint n, uint n_in,
 struct mixes {
     const global float *parts, *base, *scale; /* parts: of the token */
     float factor;                             /* of m */
-    uint n_streams, n_pieces;
+    uint n_pieces;
     float hc_eps;
 };
 
 static inline float
 sum_parts(const struct mixes *mixes, uint row)
 {
+    const global float *parts = mixes->parts + row * mixes->n_pieces;
     float sum = 0.0f;
-    for (uint i = 0; i < mixes->n_pieces; i++) {
-        sum += mixes->parts[row * mixes->n_pieces + i];
+    uint i = 0;
+    for (; i + 8 <= mixes->n_pieces; i += 8) { /* loads that do not wait for each other */
+        const float8 eight = vload8(0, parts + i);
+        sum = (((sum + eight.s0) + eight.s1) + eight.s2) + eight.s3;
+        sum = (((sum + eight.s4) + eight.s5) + eight.s6) + eight.s7;
+    }
+    for (; i < mixes->n_pieces; i++) {
+        sum += parts[i];
     }
     return sum;
 }
@@ -136,33 +143,44 @@ mix(const struct mixes *mixes, uint row, uint kind)
 
 /* Row softmax plus eps, columns, then n_iterations - 1 times rows and columns; eps is in every later denominator.  An
  * item has elements of the matrix; each half step reads one copy and writes the other.  from, to: [S * S], the matrix
- * in from; returns where it ends. */
+ * in from; returns where it ends.  n: elements, or 0: nothing */
 static inline local float *
 sinkhorn(local float *from, local float *to, uint n, uint n_iterations, float eps)
 {
-    for (uint half_step = 0; half_step < 2 * n_iterations; half_step++) {
-        const uint by_row = half_step % 2 == 0;
-        for (uint e = (uint)get_local_id(0); e < n * n; e += GROUP) {
-            const local float *line = by_row ? from + e / n * n : from + e % n;
-            const uint step = by_row ? 1 : n;
-            float most = line[0], sum = 0.0f;
-            for (uint i = 1; half_step == 0 && i < n; i++) {
-                most = fmax(most, line[i]);
-            }
-            for (uint i = 0; i < n; i++) {
-                sum += half_step == 0 ? exact_exp(line[i] - most) : line[i * step];
-            }
-            to[e] = half_step == 0 ? exact_exp(from[e] - most) / sum + eps : from[e] / (sum + eps);
+    for (uint e = (uint)get_local_id(0); e < n; e += GROUP) {
+        const local float *row = from + e / STREAMS * STREAMS;
+        float most = row[0], sum = 0.0f;
+#pragma unroll
+        for (uint i = 1; i < STREAMS; i++) {
+            most = fmax(most, row[i]);
         }
-        barrier(CLK_LOCAL_MEM_FENCE);
+#pragma unroll
+        for (uint i = 0; i < STREAMS; i++) {
+            sum += exact_exp(row[i] - most);
+        }
+        to[e] = exact_exp(from[e] - most) / sum + eps;
+    }
+    meet_few(STREAMS * STREAMS);
+    for (uint half_step = 1; half_step < 2 * n_iterations; half_step++) {
         local float *written = to;
         to = from;
         from = written;
+        for (uint e = (uint)get_local_id(0); e < n; e += GROUP) {
+            const uint by_row = half_step % 2 == 0;
+            const local float *line = from + (by_row ? e / STREAMS * STREAMS : e % STREAMS);
+            float sum = 0.0f;
+#pragma unroll
+            for (uint i = 0; i < STREAMS; i++) {
+                sum += line[by_row ? i : i * STREAMS];
+            }
+            to[e] = from[e] / (sum + eps);
+        }
+        meet_few(STREAMS * STREAMS);
     }
-    return from;
+    return to;
 }
 
-/* n: n_streams, or 0: nothing */
+/* n: STREAMS, or 0: nothing */
 static inline void
 make_comb(const struct mixes *mixes, global float *post, global float *comb, uint n, uint n_iterations,
           local float *space)
@@ -175,7 +193,7 @@ make_comb(const struct mixes *mixes, global float *post, global float *comb, uin
         space[e] = mix(mixes, 2 * n + e, 2);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
-    const local float *balanced = sinkhorn(space, space + n * n, n, n_iterations, mixes->hc_eps);
+    const local float *balanced = sinkhorn(space, space + n * n, n * n, n_iterations, mixes->hc_eps);
     for (uint e = item; e < n * n; e += GROUP) {
         comb[e] = balanced[e];
     }
@@ -188,13 +206,15 @@ make_normed(const struct mixes *mixes, const global float *x, const global float
 {
     const uint item = (uint)get_local_id(0);
     float squares = 0.0f;
-    for (uint s = item; s < mixes->n_streams; s += GROUP) {
+    for (uint s = item; s < STREAMS; s += GROUP) {
         pre[s] = exact_sigmoid(mix(mixes, s, 0)) + mixes->hc_eps;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
+#pragma unroll 4
     for (uint d = item; d < n; d += GROUP) {
         float sum = 0.0f;
-        for (uint s = 0; s < mixes->n_streams; s++) {
+#pragma unroll
+        for (uint s = 0; s < STREAMS; s++) {
             sum = fma(pre[s], x[(ulong)s * dim + d], sum);
         }
         sum = native ? round_bf16(sum) : sum;
@@ -211,19 +231,23 @@ make_normed(const struct mixes *mixes, const global float *x, const global float
 /* space: [2 * S * S] floats, in head [S] */
 kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
 mhc_collapse(PLACE_CONST(streams), PLACE_CONST(parts), PLACE_CONST(base), PLACE_CONST(scale), PLACE_CONST(norm),
-             PLACE(normed), PLACE(post), PLACE(comb), uint n_streams, uint dim, uint n_mix, uint n_pieces,
-             uint n_iterations, float norm_eps, float hc_eps, uint native, local float *space)
+             PLACE(normed), PLACE(post), PLACE(comb), uint dim, uint n_mix, uint n_pieces, uint n_iterations,
+             float norm_eps, float hc_eps, uint native, local float *space)
 {
     local float shared[GROUP];
     const ulong token = get_group_id(1);
     const uint is_comb = get_group_id(0) == 1; /* either half is left out by counts of 0 (common.cl says why) */
-    struct mixes mixes = {AT_CONST(float, parts) + token * (n_mix + 1) * n_pieces, AT_CONST(float, base),
-                          AT_CONST(float, scale), 0.0f, n_streams, n_pieces, hc_eps};
-    mixes.factor = 1.0f / sqrt(sum_parts(&mixes, n_mix) / ((float)n_streams * (float)dim) + norm_eps);
-    make_normed(&mixes, AT_CONST(float, streams) + token * n_streams * dim, AT_CONST(float, norm),
+    struct mixes mixes = {AT_CONST(float, parts) + token * (n_mix + 1) * n_pieces,
+                          AT_CONST(float, base),
+                          AT_CONST(float, scale),
+                          0.0f,
+                          n_pieces,
+                          hc_eps};
+    mixes.factor = 1.0f / sqrt(sum_parts(&mixes, n_mix) / ((float)STREAMS * (float)dim) + norm_eps);
+    make_normed(&mixes, AT_CONST(float, streams) + token * STREAMS * dim, AT_CONST(float, norm),
                 AT(float, normed) + token * dim, dim, is_comb ? 0 : dim, norm_eps, native, space, shared);
-    make_comb(&mixes, AT(float, post) + token * n_streams, AT(float, comb) + token * n_streams * n_streams,
-              is_comb ? n_streams : 0, is_comb ? n_iterations : 0, space);
+    make_comb(&mixes, AT(float, post) + token * STREAMS, AT(float, comb) + token * STREAMS * STREAMS,
+              is_comb ? STREAMS : 0, is_comb ? n_iterations : 0, space);
 }
 #endif
 

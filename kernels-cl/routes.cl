@@ -18,53 +18,59 @@ affinity(float logit)
     return sqrt(logit > 20.0f ? logit : log1p(exp(logit)));
 }
 
-/* Whether expert e goes before expert f: the larger score, then the lower number. */
-static inline bool
-is_before(const local float *scores, uint e, uint f)
+/* How many of the scores go before expert e's: the larger ones, and of the same those of lower numbers. */
+static inline uint
+count_before(const local float *scores, uint n_experts, uint e)
 {
-    return scores[e] > scores[f] || (scores[e] == scores[f] && e < f);
+    const float mine = scores[e];
+    uint n_before = 0;
+#pragma unroll 8
+    for (uint f = 0; f < n_experts; f++) {
+        n_before += scores[f] > mine || (scores[f] == mine && f < e) ? 1u : 0u;
+    }
+    return n_before;
 }
 
-/* Leaves the top_k best experts in chosen[0 .. top_k - 1], ascending.  marks: [n_experts].  Every expert counts those
+/* Leaves the top_k best experts in chosen[0 .. top_k - 1], ascending.  found: [top_k + 1].  Every expert counts those
  * before it; a NaN counts as the least score, so that there are always top_k. */
 static void
 choose_best(const global float *logits, const global float *bias, uint n_experts, uint top_k, local float *scores,
-            local uint *marks, local uint *chosen)
+            local uint *found, local uint *chosen)
 {
     const uint lane = get_local_id(0), n_lanes = get_local_size(0);
+    local uint *n_found = found + top_k;
     for (uint e = lane; e < n_experts; e += n_lanes) {
         const float score = affinity(logits[e]) + (bias == 0 ? 0.0f : bias[e]);
         scores[e] = score == score ? score : -INFINITY;
     }
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (uint e = lane; e < n_experts; e += n_lanes) {
-        uint n_before = 0;
-        for (uint f = 0; f < n_experts; f++) {
-            n_before += is_before(scores, f, e) ? 1u : 0u;
-        }
-        marks[e] = n_before < top_k ? 1u : 0u;
+    if (lane == 0u) {
+        *n_found = 0u;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
     for (uint e = lane; e < n_experts; e += n_lanes) {
+        if (count_before(scores, n_experts, e) < top_k) {
+            found[atomic_inc(n_found)] = e;
+        }
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (uint k = lane; k < top_k; k += n_lanes) {
         uint at = 0;
-        for (uint f = 0; f < e && marks[e]; f++) {
-            at += marks[f];
+        for (uint j = 0; j < top_k; j++) {
+            at += found[j] < found[k] ? 1u : 0u;
         }
-        if (marks[e]) {
-            chosen[at] = e;
-        }
+        chosen[at] = found[k];
     }
 }
 
-/* A work-group is a token.  words: 4 bytes for each of 2 * n_experts + top_k.  An id or an expert out of range gives
- * the token NaN weights. */
+/* A work-group is a token.  words: 4 bytes for each of n_experts + 2 * top_k + 1.  An id or an expert out of range
+ * gives the token NaN weights. */
 kernel void
 choose(PLACE_CONST(logits), PLACE_CONST(bias), PLACE_CONST(table), PLACE_CONST(ids), PLACE(routes), uint n_experts,
        uint top_k, ulong n_rows, float route_scale, local uint *words)
 {
     const uint lane = get_local_id(0), t = get_group_id(0);
     const global float *mine = AT_CONST(float, logits) + (ulong)t * n_experts;
-    local uint *chosen = words + 2u * n_experts;
+    local uint *chosen = words + n_experts;
     bool is_valid = true;
 #ifdef TABLE
     const int id = AT_CONST(int, ids)[t];
@@ -75,17 +81,22 @@ choose(PLACE_CONST(logits), PLACE_CONST(bias), PLACE_CONST(table), PLACE_CONST(i
     }
 #else
     const global float *offsets = bias_mem == 0 ? 0 : AT_CONST(float, bias);
-    choose_best(mine, offsets, n_experts, top_k, (local float *)words, words + n_experts, chosen);
+    choose_best(mine, offsets, n_experts, top_k, (local float *)words, chosen + top_k, chosen);
 #endif
+    barrier(CLK_LOCAL_MEM_FENCE);
+    local float *affinities = (local float *)(chosen + top_k);
+    for (uint k = lane; k < top_k; k += get_local_size(0)) {
+        affinities[k] = affinity(mine[min(chosen[k], n_experts - 1u)]);
+    }
     barrier(CLK_LOCAL_MEM_FENCE);
     float sum = 0.0f;
     for (uint k = 0; k < top_k; k++) {
         is_valid = is_valid && chosen[k] < n_experts;
-        sum += affinity(mine[min(chosen[k], n_experts - 1u)]);
+        sum += affinities[k];
     }
     for (uint k = lane; k < top_k; k += get_local_size(0)) {
         const uint expert = min(chosen[k], n_experts - 1u), at = t * top_k + k;
-        struct route route = {t, at, expert, affinity(mine[expert]) / sum * route_scale};
+        struct route route = {t, at, expert, affinities[k] / sum * route_scale};
         route.weight = is_valid ? route.weight : NAN;
         AT(struct route, routes)[at] = route;
     }

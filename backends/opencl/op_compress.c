@@ -7,7 +7,7 @@
 
 #include "backends/opencl/rows.h"
 
-#define ENTRY_ITEMS 128u
+#define ENTRY_ITEMS 512u
 #define STATE_ITEMS 64u
 
 struct compress {

@@ -8,7 +8,8 @@
 
 #define DOT_ITEMS 64u
 #define DOT_PIECE 1024u
-#define COLLAPSE_ITEMS 256u
+#define COLLAPSE_ITEMS 1024u
+#define COLLAPSE_ITEMS_CPU 256u
 #define POST_ITEMS 64u
 #define MAX_STREAMS 1024u /* keeps (2 + S) S within 32 bits */
 
@@ -55,13 +56,13 @@ launch_dots(struct ocl_call *call, const struct collapse *work, uint32_t index)
 static void
 launch_collapse(struct ocl_call *call, const struct collapse *work)
 {
-    char defines[48];
+    char defines[64];
     const bool has_comb = work->comb.mem != NULL;
-    const uint32_t group = rows_group(call, COLLAPSE_ITEMS);
+    const uint32_t group = rows_group(call, call->device->caps.is_cpu ? COLLAPSE_ITEMS_CPU : COLLAPSE_ITEMS);
     const uint64_t space = has_comb ? 2 * (uint64_t)work->n_streams * work->n_streams : work->n_streams;
     const size_t groups[2] = {has_comb ? 2 : 1, work->n};
     const size_t local[2] = {group, 1};
-    snprintf(defines, sizeof defines, "-DCOLLAPSE -DGROUP=%u", group);
+    snprintf(defines, sizeof defines, "-DCOLLAPSE -DSTREAMS=%u -DGROUP=%u", work->n_streams, group);
     struct ocl_kernel *kernel = ocl_kernel(call, "mhc", defines, "mhc_collapse");
     ocl_arg_span(call, kernel, work->streams);
     ocl_arg_span(call, kernel, work->parts);
@@ -71,7 +72,6 @@ launch_collapse(struct ocl_call *call, const struct collapse *work)
     ocl_arg_span(call, kernel, work->normed);
     ocl_arg_span(call, kernel, work->post);
     ocl_arg_span(call, kernel, work->comb);
-    ocl_arg_u32(call, kernel, work->n_streams);
     ocl_arg_u32(call, kernel, work->dim);
     ocl_arg_u32(call, kernel, work->n_mix);
     ocl_arg_u32(call, kernel, work->n_pieces);

@@ -10,7 +10,7 @@ static void
 choose(struct ocl_call *call, const struct hearth_op_router *op, struct ocl_span logits, struct ocl_span routes)
 {
     const uint64_t n_rows = op->table == NULL ? 0 : op->table->matrices[0].rows;
-    const uint64_t local_bytes = (2 * (uint64_t)op->n_experts + op->top_k) * sizeof(uint32_t);
+    const uint64_t local_bytes = ((uint64_t)op->n_experts + 2 * (uint64_t)op->top_k + 1) * sizeof(uint32_t);
     const struct ocl_span bias = op->bias == NULL ? nowhere : ocl_vector(call, "bias", op->bias, op->n_experts);
     const struct ocl_span table = op->table == NULL ? nowhere : ocl_table(call, "table", op->table, n_rows, op->top_k);
     const struct ocl_span ids =

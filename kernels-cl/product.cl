@@ -208,14 +208,10 @@ unit_factor(const struct input *input, const struct matrix *matrix, uint x_row, 
 #define ADD_PRODUCT(a, b, sum) ((a) * (b) + (sum))
 #endif
 
-/* The dot products of one unit, added to sums[row * TOKENS + token]. */
+/* The dot products of one unit, whose weights are in words, added to sums[row * TOKENS + token]. */
 static inline void
-add_unit(const struct input *input, const struct matrix *matrix, const uint *rows, uint unit, float *sums)
+add_unit(const struct input *input, const struct matrix *matrix, uint unit, uint (*words)[4], float *sums)
 {
-    uint words[ROWS][4];
-    for (uint r = 0; r < ROWS; r++) {
-        load_unit(matrix, rows[r], unit, words[r]);
-    }
 #pragma unroll
     for (uint q = 0; q < QUADS; q++) {
         float4 w[ROWS];
@@ -235,6 +231,33 @@ add_unit(const struct input *input, const struct matrix *matrix, const uint *row
     }
 }
 
+/* Units that a lane asks for before it uses the first of them: a lone token's time is that of reading the weights. */
+#if TOKENS == 1 && ROWS < 8 && defined(ALIGNED) && !defined(OCL_CPU)
+#define AHEAD (8u / ROWS)
+#else
+#define AHEAD 1u
+#endif
+
+/* As add_unit, with the unit's scales. */
+static inline void
+add_unit_scaled(const struct input *input, const struct matrix *matrix, const uint *rows, uint unit, uint (*words)[4],
+                float *sums)
+{
+#ifdef HAS_SCALES
+    float dots[OUTPUTS];
+    for (uint i = 0; i < OUTPUTS; i++) {
+        dots[i] = 0.0f;
+    }
+    add_unit(input, matrix, unit, words, dots);
+    for (uint i = 0; i < OUTPUTS; i++) {
+        const float factor = unit_factor(input, matrix, input->rows[i % TOKENS], rows[i / TOKENS], unit, 0);
+        sums[i] = ADD_PRODUCT(dots[i], factor, sums[i]);
+    }
+#else
+    add_unit(input, matrix, unit, words, sums);
+#endif
+}
+
 /* Work item i < OUTPUTS gets output i of the tile: row i / TOKENS, token i % TOKENS. */
 static float
 tile_product(const struct input *input, const struct matrix *matrix, const uint *rows, local float *parts)
@@ -245,20 +268,20 @@ tile_product(const struct input *input, const struct matrix *matrix, const uint 
     for (uint i = 0; i < OUTPUTS; i++) {
         sums[i] = 0.0f;
     }
-    for (uint unit = lane; unit < n_units; unit += LANES) {
-#ifdef HAS_SCALES
-        float dots[OUTPUTS];
-        for (uint i = 0; i < OUTPUTS; i++) {
-            dots[i] = 0.0f;
+    for (uint first = lane; first < n_units; first += AHEAD * LANES) {
+        uint words[AHEAD][ROWS][4];
+#pragma unroll
+        for (uint i = 0; i < AHEAD; i++) {
+            for (uint r = 0; r < ROWS; r++) {
+                load_unit(matrix, rows[r], min(first + i * LANES, n_units - 1u), words[i][r]);
+            }
         }
-        add_unit(input, matrix, rows, unit, dots);
-        for (uint i = 0; i < OUTPUTS; i++) {
-            const float factor = unit_factor(input, matrix, input->rows[i % TOKENS], rows[i / TOKENS], unit, 0);
-            sums[i] = ADD_PRODUCT(dots[i], factor, sums[i]);
+#pragma unroll
+        for (uint i = 0; i < AHEAD; i++) {
+            if (first + i * LANES < n_units) {
+                add_unit_scaled(input, matrix, rows, first + i * LANES, words[i], sums);
+            }
         }
-#else
-        add_unit(input, matrix, rows, unit, sums);
-#endif
     }
     for (uint i = 0; i < OUTPUTS; i++) {
         parts[i * LANES + lane] = sums[i];
@@ -488,6 +511,45 @@ dense(PLACE_CONST(x), PLACE_CONST(x_scales), PLACE_CONST(data), PLACE_CONST(scal
         AT(float, y)[(ulong)token * y_stride + g * y_step + row] = finished(value);
     }
 }
+
+#ifndef HAS_SCALES
+/* Up to three matrices of one slab that meet the same rows of x, side by side: matrix i has n_rows_i rows at data +
+ * data_i, 0 if there is none, and y_i [n][n_rows_i]. */
+kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
+dense_several(PLACE_CONST(x), PLACE_CONST(data), PLACE(y_0), PLACE(y_1), PLACE(y_2), ulong data_0, ulong data_1,
+              ulong data_2, uint n_rows_0, uint n_rows_1, uint n_rows_2, uint n, uint cols)
+{
+    local long words[LOCAL_WORDS];
+    const uint lane = get_local_id(0), first_token = get_group_id(1) * TOKENS;
+    const uint n_tiles_0 = (n_rows_0 + ROWS - 1u) / ROWS, n_tiles_1 = (n_rows_1 + ROWS - 1u) / ROWS;
+    uint tile = get_group_id(0), n_rows = n_rows_0;
+    ulong from = data_0;
+    global float *y = AT(float, y_0);
+    if (tile >= n_tiles_0 + n_tiles_1) {
+        tile -= n_tiles_0 + n_tiles_1;
+        n_rows = n_rows_2;
+        from = data_2;
+        y = AT(float, y_2);
+    } else if (tile >= n_tiles_0) {
+        tile -= n_tiles_0;
+        n_rows = n_rows_1;
+        from = data_1;
+        y = AT(float, y_1);
+    }
+    const struct matrix matrix = {AT_CONST(uchar, data) + from, 0, n_rows, cols};
+    struct input input = {AT_CONST(float, x), 0, {0}};
+    uint rows[ROWS];
+    tile_rows(tile * ROWS, n_rows, rows);
+    for (uint t = 0; t < TOKENS; t++) {
+        input.rows[t] = min(first_token + t, n - 1u);
+    }
+    const float value = tile_product(&input, &matrix, rows, PARTS_OF(words));
+    const uint row = tile * ROWS + lane / TOKENS, token = first_token + lane % TOKENS;
+    if (lane < OUTPUTS && row < n_rows && token < n) {
+        y[(ulong)token * n_rows + row] = finished(value);
+    }
+}
+#endif
 
 /* One tile of a matrix of the experts.  A tile is routes of one expert: with TILES those that tiles[get_group_id(1)]
  * has in `order`, else the route get_group_id(1).  Route i meets row i of x, or with X_TOKENS the row of its token, and

@@ -1,23 +1,89 @@
-/* op_linear.c - y = x W^T, and its form by groups (the first half of the output projection). */
+/* op_linear.c - y = x W^T, and its form by groups (the first half of the output projection).
+ *
+ * Linears that stand together and read the same rows, as a layer's projections do, prepare them once for each type of
+ * weight, and small matrices of f32 or bf16 share a launch: launches, not bytes, are what they cost a GPU. */
 #include <config.h>
 
 #include "backends/opencl/product.h"
 
-void
-ocl_linear(struct ocl_call *call, const struct hearth_op_linear *op)
+#define N_DTYPES 16u
+
+/* Linears of the same rows. */
+struct together {
+    struct ocl_prepare prepare;
+    struct ocl_input inputs[N_DTYPES]; /* made ready for each type of weight that was met; values.mem NULL: not yet */
+    struct ocl_several several;        /* waiting for more of their kind */
+};
+
+static const struct ocl_input *
+input_for(struct ocl_call *call, struct together *work, uint32_t dtype)
 {
-    struct ocl_prepare prepare = {.n = op->n, .cols = op->n_in};
-    struct ocl_input input = {.form = OCL_PLAIN};
-    prepare.x = ocl_view_f32(call, "x", op->x, op->n, op->n_in);
+    struct ocl_input *input = &work->inputs[dtype];
+    if (input->values.mem == NULL) {
+        work->prepare.dtype = dtype;
+        work->prepare.form = ocl_form_for(call, dtype, false);
+        ocl_prepare(call, &work->prepare, input);
+    }
+    return input;
+}
+
+static void
+add_linear(struct ocl_call *call, const struct hearth_op_linear *op, struct together *work)
+{
     const struct ocl_span y = ocl_view_f32(call, "y", op->y, op->n, op->n_out);
     const struct ocl_matrix *weight = ocl_weight(call, "weight", op->weight, 0, op->n_out, op->n_in);
+    const bool is_round = call->native && op->round_output;
     if (call->status < 0 || !ocl_product_can(call, "weight", weight->dtype)) {
         return;
     }
-    prepare.dtype = weight->dtype;
-    prepare.form = ocl_form_for(call, weight->dtype, false);
-    ocl_prepare(call, &prepare, &input);
-    ocl_dense_whole(call, weight, input, y, op->n, call->native && op->round_output);
+    const struct ocl_input *input = input_for(call, work, weight->dtype);
+    if (!ocl_several_add(call, &work->several, weight, input, y, is_round)) {
+        ocl_dense_whole(call, weight, *input, y, op->n, is_round);
+    }
+}
+
+void
+ocl_linears(struct ocl_call *call, const struct hearth_command *commands, size_t n_commands)
+{
+    const struct hearth_op_linear *first = &commands[0].args.linear;
+    struct together work = {.prepare = {.n = first->n, .cols = first->n_in}, .several = {.n = first->n}};
+    work.prepare.x = ocl_view_f32(call, "x", first->x, first->n, first->n_in);
+    for (size_t i = 0; i < n_commands && call->status == 0; i++) {
+        add_linear(call, &commands[i].args.linear, &work);
+    }
+    ocl_several_launch(call, &work.several);
+}
+
+/* Whether two commands are linears of the same rows, which neither writes. */
+static bool
+is_alike(const struct hearth_command *a, const struct hearth_command *b)
+{
+    const struct hearth_op_linear *x = &a->args.linear, *y = &b->args.linear;
+    return a->op == HEARTH_OP_LINEAR && b->op == HEARTH_OP_LINEAR && a->numerics == b->numerics &&
+           x->x.buffer == y->x.buffer && x->x.offset == y->x.offset && x->n == y->n && x->n_in == y->n_in &&
+           x->y.buffer != x->x.buffer && y->y.buffer != x->x.buffer;
+}
+
+size_t
+ocl_count_linears(const struct hearth_command *commands, size_t n_commands)
+{
+    size_t n = 1;
+    while (n < n_commands && is_alike(&commands[0], &commands[n])) {
+        for (size_t i = 0; i < n; i++) { /* the order of two that write one buffer is theirs to choose */
+            if (commands[i].args.linear.y.buffer == commands[n].args.linear.y.buffer) {
+                return n;
+            }
+        }
+        n++;
+    }
+    return n;
+}
+
+void
+ocl_linear(struct ocl_call *call, const struct hearth_op_linear *op)
+{
+    const struct hearth_command command = {.op = HEARTH_OP_LINEAR, .args.linear = *op};
+    ocl_linears(call, &command, 1);
 }
 
 void

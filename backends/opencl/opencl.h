@@ -95,6 +95,7 @@ struct ocl_caps {
     bool is_cpu, is_gpu, is_nvidia;
     bool fp64, fp16, subgroups, unified_memory;
     bool int_dot;             /* multiplies signed bytes in fours, by an instruction of its own */
+    bool dot_function;        /* which OpenCL C has a function for */
     bool exact_divide;        /* correctly rounded / and sqrt in f32: native expert_ffn needs it */
     bool denormals;           /* keeps subnormal f32 */
     uint32_t nv_capability;   /* 90 for 9.0; 0: no NVIDIA */
@@ -244,5 +245,10 @@ bool ocl_layout_write(struct ocl_layout layout, const struct hearth_matrix *matr
 #define HEARTH_OP(NAME, name) void ocl_##name(struct ocl_call *call, const struct hearth_op_##name *op);
 #include <hearth/ops.def>
 #undef HEARTH_OP
+
+/* How many commands from the first on, a linear, are linears of the same rows. */
+size_t ocl_count_linears(const struct hearth_command *commands, size_t n_commands);
+/* So many, together. */
+void ocl_linears(struct ocl_call *call, const struct hearth_command *commands, size_t n_commands);
 
 #endif

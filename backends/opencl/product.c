@@ -120,18 +120,36 @@ part_aligned(const struct ocl_dense *dense, const struct ocl_part *part)
            (dense->second == NULL || dense->second->parts[0].data.offset % 16 == 0);
 }
 
+/* Tiles that keep a device busy: so many for each of its units. */
+#define TILES_PER_UNIT 8u
+
+/* The tile for n rows of x and so many rows of weights: a small matrix is cut finer. */
+static struct ocl_tile
+choose_tile(const struct ocl_call *call, uint32_t n, uint64_t n_rows)
+{
+    const struct ocl_tuning *tuning = ocl_tuning_of(call->device);
+    if (n >= tuning->many_tokens) {
+        return tuning->many;
+    }
+    struct ocl_tile tile = tuning->one;
+    while (tile.rows > 1 && n_rows / tile.rows < (uint64_t)call->device->caps.n_units * TILES_PER_UNIT) {
+        tile.rows /= 2;
+    }
+    return tile;
+}
+
 /* The rows of one part. */
 static void
 dense_part(struct ocl_call *call, const struct ocl_dense *dense, const struct ocl_part *part, uint32_t n_rows,
            struct ocl_span y)
 {
     const struct ocl_tuning *tuning = ocl_tuning_of(call->device);
-    const struct ocl_tile *tile = dense->n >= tuning->many_tokens ? &tuning->many : &tuning->one;
+    const struct ocl_tile tile = choose_tile(call, dense->n, (uint64_t)n_rows * dense->groups);
     const struct ocl_part *second = dense->second == NULL ? part : &dense->second->parts[0];
-    const size_t groups[3] = {(n_rows + tile->rows - 1) / tile->rows, (dense->n + tile->tokens - 1) / tile->tokens,
+    const size_t groups[3] = {(n_rows + tile.rows - 1) / tile.rows, (dense->n + tile.tokens - 1) / tile.tokens,
                               dense->groups};
     const size_t local[3] = {tuning->lanes, 1, 1};
-    struct ocl_kernel *kernel = ocl_product_kernel(call, "dense", dense->weight->dtype, dense->input.form, tile,
+    struct ocl_kernel *kernel = ocl_product_kernel(call, "dense", dense->weight->dtype, dense->input.form, &tile,
                                                    part_aligned(dense, part), dense->round ? " -DROUND" : "");
     ocl_arg_span(call, kernel, dense->input.values);
     ocl_arg_span(call, kernel, dense->input.scales);
@@ -177,4 +195,68 @@ ocl_dense_whole(struct ocl_call *call, const struct ocl_matrix *weight, struct o
         };
         dense_part(call, &dense, part, (uint32_t)part->n_rows, ocl_at(y, part->first_row * sizeof(float)));
     }
+}
+
+static bool
+goes_with(const struct ocl_several *several, const struct ocl_matrix *weight, bool round)
+{
+    const struct ocl_matrix *first = several->weights[0];
+    return several->n_weights < OCL_SEVERAL && several->round == round && first->dtype == weight->dtype &&
+           first->parts[0].data.mem == weight->parts[0].data.mem;
+}
+
+bool
+ocl_several_add(struct ocl_call *call, struct ocl_several *several, const struct ocl_matrix *weight,
+                const struct ocl_input *input, struct ocl_span y, bool round)
+{
+    if ((weight->dtype != HEARTH_F32 && weight->dtype != HEARTH_BF16) || weight->n_parts != 1) {
+        return false;
+    }
+    if (several->n_weights > 0 && !goes_with(several, weight, round)) {
+        ocl_several_launch(call, several);
+    }
+    several->weights[several->n_weights] = weight;
+    several->y[several->n_weights++] = y;
+    several->input = *input;
+    several->round = round;
+    return true;
+}
+
+void
+ocl_several_launch(struct ocl_call *call, struct ocl_several *several)
+{
+    uint64_t n_rows = 0;
+    bool is_aligned = several->input.values.offset % 16 == 0;
+    if (call->status < 0 || several->n_weights == 0) {
+        return;
+    }
+    for (uint32_t i = 0; i < several->n_weights; i++) {
+        const struct ocl_matrix *weight = several->weights[i];
+        n_rows += weight->rows;
+        is_aligned =
+            is_aligned && ocl_rows_aligned(weight->dtype, weight->cols) && weight->parts[0].data.offset % 16 == 0;
+    }
+    const struct ocl_matrix *first = several->weights[0];
+    const struct ocl_tile tile = choose_tile(call, several->n, n_rows);
+    const size_t local[2] = {ocl_tuning_of(call->device)->lanes, 1};
+    size_t groups[2] = {0, (several->n + tile.tokens - 1) / tile.tokens};
+    struct ocl_kernel *kernel = ocl_product_kernel(call, "dense_several", first->dtype, OCL_PLAIN, &tile, is_aligned,
+                                                   several->round ? " -DROUND" : "");
+    ocl_arg_span(call, kernel, several->input.values);
+    ocl_arg_span(call, kernel, (struct ocl_span){first->parts[0].data.mem, 0});
+    for (uint32_t i = 0; i < OCL_SEVERAL; i++) {
+        ocl_arg_span(call, kernel, several->y[i]);
+    }
+    for (uint32_t i = 0; i < OCL_SEVERAL; i++) {
+        ocl_arg_u64(call, kernel, i < several->n_weights ? several->weights[i]->parts[0].data.offset : 0);
+    }
+    for (uint32_t i = 0; i < OCL_SEVERAL; i++) {
+        const uint32_t rows = i < several->n_weights ? (uint32_t)several->weights[i]->rows : 0;
+        groups[0] += (rows + tile.rows - 1) / tile.rows;
+        ocl_arg_u32(call, kernel, rows);
+    }
+    ocl_arg_u32(call, kernel, several->n);
+    ocl_arg_u32(call, kernel, (uint32_t)first->cols);
+    ocl_launch(call, kernel, 2, groups, local);
+    *several = (struct ocl_several){.n = several->n};
 }

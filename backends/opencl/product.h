@@ -49,6 +49,23 @@ void ocl_dense(struct ocl_call *call, const struct ocl_dense *dense);
 void ocl_dense_whole(struct ocl_call *call, const struct ocl_matrix *weight, struct ocl_input input, struct ocl_span y,
                      uint32_t n, bool round);
 
+#define OCL_SEVERAL 3u
+
+/* Whole matrices of f32 or bf16 that meet the same n rows, in one launch.  At first all zero but n. */
+struct ocl_several {
+    const struct ocl_matrix *weights[OCL_SEVERAL];
+    struct ocl_span y[OCL_SEVERAL];
+    struct ocl_input input;
+    uint32_t n, n_weights;
+    bool round;
+};
+
+/* Takes the product in, launching what does not go with it; false: it cannot be one of several. */
+bool ocl_several_add(struct ocl_call *call, struct ocl_several *several, const struct ocl_matrix *weight,
+                     const struct ocl_input *input, struct ocl_span y, bool round);
+/* Launches what was taken in. */
+void ocl_several_launch(struct ocl_call *call, struct ocl_several *several);
+
 /* The kernel `name` of product.cl for a tile; more: further defines, or "". */
 struct ocl_kernel *ocl_product_kernel(struct ocl_call *call, const char *name, uint32_t dtype, enum ocl_form form,
                                       const struct ocl_tile *tile, bool aligned, const char *more);

@@ -33,8 +33,9 @@ ocl_supports(const struct hearth_device *device, uint32_t op, uint32_t numerics)
     return op != HEARTH_OP_EXPERT_FFN || numerics == HEARTH_EXACT || device->caps.exact_divide;
 }
 
+/* n commands: one, or linears that go together. */
 static int
-run_command(struct hearth_device *device, const struct hearth_command *command, struct hearth_error *err)
+run_commands(struct hearth_device *device, const struct hearth_command *command, size_t n, struct hearth_error *err)
 {
     if (!ocl_supports(device, command->op, command->numerics)) {
         return host_error(err, HEARTH_EUNSUPPORTED, 0, "operation %u in numerics %u is not known here", command->op,
@@ -44,7 +45,11 @@ run_command(struct hearth_device *device, const struct hearth_command *command, 
                             .op = operations[command->op].name,
                             .native = command->numerics == HEARTH_NATIVE,
                             .err = err};
-    operations[command->op].run(&call, command);
+    if (command->op == HEARTH_OP_LINEAR) {
+        ocl_linears(&call, command, n);
+    } else {
+        operations[command->op].run(&call, command);
+    }
     ocl_scratch_reset(device);
     return call.status;
 }
@@ -81,8 +86,10 @@ ocl_submit(struct hearth_device *device, const struct hearth_command *commands, 
     (void)waits; /* events of this device: its queue is in order, so they come first anyway */
     (void)n_waits;
     int status = begin(device, err);
-    for (size_t i = 0; i < n_commands && status == 0; i++) {
-        status = run_command(device, &commands[i], err);
+    for (size_t i = 0; i < n_commands && status == 0;) {
+        const size_t n = commands[i].op == HEARTH_OP_LINEAR ? ocl_count_linears(commands + i, n_commands - i) : 1;
+        status = run_commands(device, commands + i, n, err);
+        i += n;
     }
     if (status < 0) {
         device->is_lost = device->is_lost || status == HEARTH_ELOST;

@@ -28,7 +28,7 @@ tests_kernels_head_test_SOURCES = tests/kernels/head_test.c
 tests_kernels_head_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_kernels_head_test_LDADD = backends/cpu/libcpu.la backends/host/libhost.la $(CHECK_LIBS) $(MATH_LIBS)
 tests_kernels_joint_test_SOURCES = tests/kernels/joint_test.c
-tests_kernels_joint_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_kernels_joint_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) -DJOINT_PLUGIN=hearth_plugin_cpu
 tests_kernels_joint_test_LDADD = backends/cpu/libcpu.la backends/host/libhost.la $(CHECK_LIBS)
 
 # Its kernels for AMX, with the tile instructions in C: for processors that have none.
@@ -56,6 +56,17 @@ TESTS += tests/kernels/opencl-suite
 endif
 endif
 endif
+
+# What it runs together, against the same one by one.
+if BUILD_OPENCL
+if HAVE_CHECK
+check_PROGRAMS += tests/kernels/opencl_joint_test
+TESTS += tests/kernels/opencl_joint_test
+endif
+endif
+tests_kernels_opencl_joint_test_SOURCES = tests/kernels/joint_test.c
+tests_kernels_opencl_joint_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) -DJOINT_PLUGIN=hearth_plugin_opencl
+tests_kernels_opencl_joint_test_LDADD = backends/opencl/libopencl.la backends/host/libcheck.la $(CHECK_LIBS)
 
 # Its kernels, compiled for GPUs that need not be there.
 EXTRA_DIST += tests/kernels/opencl-forms tests/kernels/opencl-compile-amd tests/kernels/opencl-compile-intel

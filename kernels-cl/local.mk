@@ -4,6 +4,7 @@ KERNELS_CL = \
 	kernels-cl/attend.cl \
 	kernels-cl/compress.cl \
 	kernels-cl/embed.cl \
+	kernels-cl/expert.cl \
 	kernels-cl/index.cl \
 	kernels-cl/kv.cl \
 	kernels-cl/measure.cl \

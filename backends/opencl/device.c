@@ -78,11 +78,10 @@ choose_options(struct hearth_device *device, const struct ocl_found *from)
         snprintf(nvidia, sizeof nvidia, " -DOCL_NVIDIA=%u", caps->nv_capability);
     }
     snprintf(device->build_options, sizeof device->build_options, "-cl-std=CL%s%s -DOCL_LANES=%u%s%s%s%s%s%s",
-             caps->subgroups || caps->int_dot ? "3.0" : "1.2",
+             caps->subgroups || caps->dot_function ? "3.0" : "1.2",
              caps->exact_divide ? " -cl-fp32-correctly-rounded-divide-sqrt" : "", caps->lanes,
-             caps->is_cpu ? " -DOCL_CPU" : "", caps->fp64 ? " -DOCL_HAS_FP64" : "",
-             caps->fp16 ? " -DOCL_HAS_FP16" : "", caps->subgroups ? " -DOCL_HAS_SUBGROUPS" : "",
-             caps->int_dot ? " -DOCL_HAS_INT_DOT" : "", nvidia);
+             caps->is_cpu ? " -DOCL_CPU" : "", caps->fp64 ? " -DOCL_HAS_FP64" : "", caps->fp16 ? " -DOCL_HAS_FP16" : "",
+             caps->subgroups ? " -DOCL_HAS_SUBGROUPS" : "", caps->dot_function ? " -DOCL_HAS_INT_DOT" : "", nvidia);
     device->build_key = ocl_hash(OCL_HASH_START, from->build, strlen(from->build) + 1);
 }
 

@@ -93,15 +93,71 @@ run_slab(struct ocl_call *call, const struct routed *work, const struct stage *s
     ocl_launch(call, kernel, 3, groups, local);
 }
 
+#define FEW_SLABS 4u /* of expert.cl */
+
+/* Whether the stage's E2M1X2 matrices are those of expert.cl. */
+static bool
+is_few(const struct ocl_call *call, const struct routed *work, const struct stage *stage)
+{
+    const struct ocl_input *input = &stage->inputs[HEARTH_E2M1X2];
+    return ocl_tuning_of(call->device)->few.rows > 0 && !work->is_ordered && input->form == OCL_DIGITS &&
+           ocl_rows_aligned(HEARTH_E2M1X2, stage->cols) && call->device->caps.align_bytes % 16 == 0 &&
+           input->values.offset % 16 == 0;
+}
+
+/* The experts of slabs first .. first + FEW_SLABS - 1 with E2M1X2 matrices, few routes. */
+static void
+run_few(struct ocl_call *call, const struct routed *work, const struct stage *stage, uint32_t first)
+{
+    const struct ocl_few *few = &ocl_tuning_of(call->device)->few;
+    const struct ocl_input *input = &stage->inputs[HEARTH_E2M1X2];
+    const uint32_t rows = few->rows * few->steps * few->warps;
+    const size_t groups[3] = {(stage->n_rows + rows - 1) / rows, work->n_tiles, stage->n_matrices};
+    const size_t local[3] = {32 * (size_t)few->warps, 1, 1};
+    char defines[96];
+    snprintf(defines, sizeof defines, "-DROWS=%u -DWARPS=%u%s%s", few->rows, few->warps, stage->defines,
+             call->native ? " -DROUND" : "");
+    struct ocl_kernel *kernel = ocl_kernel(call, "expert", defines, "routed_few");
+    ocl_arg_span(call, kernel, input->values);
+    ocl_arg_span(call, kernel, input->scales);
+    for (uint32_t i = first; i < first + FEW_SLABS; i++) {
+        ocl_arg_mem(call, kernel, work->experts.slabs[i < work->experts.n_slabs ? i : first].mem);
+    }
+    ocl_arg_span(call, kernel, work->experts.span);
+    ocl_arg_span(call, kernel, work->routes);
+    ocl_arg_span(call, kernel, stage->y);
+    ocl_arg_u32(call, kernel, first);
+    ocl_arg_u32(call, kernel, stage->first_matrix);
+    ocl_arg_u32(call, kernel, stage->cols);
+    ocl_arg_u32(call, kernel, stage->n_rows);
+    ocl_arg_u32(call, kernel, few->steps);
+    ocl_arg_u32(call, kernel, work->op->n);
+    ocl_arg_u32(call, kernel, work->op->n_slots);
+    ocl_arg_u32(call, kernel, work->op->n_experts);
+    ocl_arg_u64(call, kernel, (uint64_t)work->op->n_routes * stage->n_rows);
+    ocl_launch(call, kernel, 3, groups, local);
+}
+
+static uint32_t
+stage_dtypes(const struct routed *work, uint32_t slab, bool is_down)
+{
+    return is_down ? work->experts.slabs[slab].down_dtypes : work->experts.slabs[slab].up_dtypes;
+}
+
 static void
 run_stage(struct ocl_call *call, const struct routed *work, const struct stage *stage, bool is_down)
 {
+    uint32_t few_end = 0; /* slabs before it are done */
     for (uint32_t i = 0; i < work->experts.n_slabs; i++) {
-        const struct ocl_expert_slab *slab = &work->experts.slabs[i];
-        const uint32_t dtypes = is_down ? slab->down_dtypes : slab->up_dtypes;
         for (uint32_t dtype = 0; dtype < N_DTYPES && call->status == 0; dtype++) {
-            if (dtypes >> dtype & 1u) {
+            if (!(stage_dtypes(work, i, is_down) >> dtype & 1u)) {
+                continue;
+            }
+            if (dtype != HEARTH_E2M1X2 || !is_few(call, work, stage)) {
                 run_slab(call, work, stage, i, dtype);
+            } else if (i >= few_end) {
+                run_few(call, work, stage, i);
+                few_end = i + FEW_SLABS;
             }
         }
     }
@@ -114,7 +170,7 @@ prepare_stage(struct ocl_call *call, const struct routed *work, struct ocl_prepa
 {
     uint32_t dtypes = 0;
     for (uint32_t i = 0; i < work->experts.n_slabs; i++) {
-        dtypes |= is_down ? work->experts.slabs[i].down_dtypes : work->experts.slabs[i].up_dtypes;
+        dtypes |= stage_dtypes(work, i, is_down);
     }
     for (uint32_t dtype = 0; dtype < N_DTYPES && call->status == 0; dtype++) {
         if (dtypes >> dtype & 1u) {

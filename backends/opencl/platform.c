@@ -158,6 +158,9 @@ has_std3(cl_device_id id)
     return found;
 }
 
+/* NVIDIA's compute capability that came with dp4a. */
+#define NV_DOT 61u
+
 /* Whether cl_khr_integer_dot_product is more than a function for signed bytes in fours. */
 static bool
 has_int_dot(cl_device_id id)
@@ -181,7 +184,7 @@ find_caps(struct ocl_found *found, const char *extensions)
     caps->fp16 = has_word(extensions, "cl_khr_fp16");
     found->has_std3 = has_std3(id);
     caps->subgroups = found->has_std3 && has_word(extensions, "cl_khr_subgroups");
-    caps->int_dot = found->has_std3 && has_word(extensions, "cl_khr_integer_dot_product") && has_int_dot(id);
+    caps->dot_function = found->has_std3 && has_word(extensions, "cl_khr_integer_dot_product") && has_int_dot(id);
     caps->unified_memory = ask_uint(id, CL_DEVICE_HOST_UNIFIED_MEMORY) != 0;
     caps->exact_divide = (ask_ulong(id, CL_DEVICE_SINGLE_FP_CONFIG) & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0;
     caps->denormals = (ask_ulong(id, CL_DEVICE_SINGLE_FP_CONFIG) & CL_FP_DENORM) != 0;
@@ -195,6 +198,7 @@ find_caps(struct ocl_found *found, const char *extensions)
     }
     caps->align_bytes = OCL_SCRATCH_ALIGN;
     find_lanes(id, extensions, caps);
+    caps->int_dot = caps->dot_function || caps->nv_capability >= NV_DOT;
 }
 
 /* What the device has, in words between commas. */

@@ -18,6 +18,18 @@ static const struct ocl_tuning gpu = {
     .bytes = true,
 };
 
+static const struct ocl_tuning nvidia = {
+    .lanes = 64,
+    .one = {.rows = 4, .tokens = 1},
+    .many = {.rows = 4, .tokens = 4},
+    .many_tokens = 3,
+    .many_routes = 32,
+    .blocks = 4,
+    .items = 256,
+    .few = {.rows = 8, .steps = 2, .warps = 4},
+    .bytes = true,
+};
+
 static const struct ocl_tuning cpu = {
     .lanes = 32,
     .one = {.rows = 8, .tokens = 1},
@@ -26,11 +38,12 @@ static const struct ocl_tuning cpu = {
     .many_routes = 32,
     .blocks = 2,
     .items = 64,
+    .few = {.rows = 4, .steps = 2, .warps = 1},
     .bytes = false,
 };
 
 const struct ocl_tuning *
 ocl_tuning_of(const struct hearth_device *device)
 {
-    return device->caps.is_cpu ? &cpu : &gpu;
+    return device->caps.is_cpu ? &cpu : device->caps.is_nvidia ? &nvidia : &gpu;
 }

@@ -80,6 +80,7 @@ ocl_launch(struct ocl_call *call, struct ocl_kernel *kernel, uint32_t dims, cons
     const cl_int code = clEnqueueNDRangeKernel(device->queue, kernel->handle, dims, NULL, global, local, 0, NULL,
                                                ocl_trace_next(device->trace, call->op, kernel->name));
     (void)ocl_call_cl(call, code, kernel->name);
+    device->n_launches++;
 }
 
 void

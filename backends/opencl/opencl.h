@@ -147,6 +147,7 @@ struct hearth_device {
     struct ocl_trace *trace;
     bool is_lost;  /* nothing is asked of it any more */
     bool is_stuck; /* likewise, and what it holds is not given back: its work may yet go on */
+    uint64_t n_launches;                      /* of kernels */
     _Atomic uint64_t n_submitted, n_finished; /* submissions; all are finished when both are alike */
     bool uses_bytes;         /* products with e2m1 weights are those of bytes (DIGITS of product.cl) */
     void *expert_state;      /* of expert_ffn: what it keeps between commands; NULL at first */

@@ -48,6 +48,8 @@ struct hearth_engine {
     struct exec *exec;               /* likewise */
     struct session_world world;      /* lent to every session */
     uint64_t session_bytes;          /* of one session at the configured context */
+    uint64_t n_launches;             /* of its first device, as it said when it last measured itself */
+    double launch_seconds;           /* likewise */
     struct hearth_load load;         /* the first one, when it was opened */
     struct hearth_session *sessions; /* all of them */
     struct graph graph;              /* of the running step */

@@ -86,6 +86,8 @@ hearth_engine_limits(struct hearth_engine *engine, double seconds, struct hearth
         limits.operations_per_second = roof.operations_per_second;
         limits.exact_operations_per_second = roof.exact_operations_per_second;
         limits.is_measured_by_device = true;
+        engine->n_launches = roof.n_launches;
+        engine->launch_seconds = roof.launch_seconds;
         snprintf(limits.operation, sizeof limits.operation, "%s", roof.operation);
     } else {
         status = measure_host(&engine->rooms, device, &limits, err);
@@ -95,4 +97,13 @@ hearth_engine_limits(struct hearth_engine *engine, double seconds, struct hearth
         *ret_limits = limits;
     }
     return status;
+}
+
+void
+hearth_engine_launches(struct hearth_engine *engine, uint64_t *ret_n, double *ret_seconds)
+{
+    pthread_mutex_lock(&engine->lock);
+    *ret_n = engine->n_launches;
+    *ret_seconds = engine->launch_seconds;
+    pthread_mutex_unlock(&engine->lock);
 }

@@ -26,6 +26,12 @@ figures_operation_share(const struct figures_row *row, double tokens)
     return seconds / tokens * row->median;
 }
 
+double
+figures_launch_share(const struct figures_row *row)
+{
+    return row->launches * row->launch_seconds * row->median;
+}
+
 /* "93.1 %", or "unknown" */
 static const char *
 share_text(double share, char text[HUMAN_BYTES])
@@ -58,6 +64,14 @@ text_decode(const struct figures *figures, struct text *text)
                     share_text(figures_read_share(row), c), rate_text(row->limits.operations_per_second, d),
                     rate_text(row->limits.exact_operations_per_second, e),
                     share_text(figures_operation_share(row, 1), f));
+    }
+    for (size_t i = 0; i < figures->n_decode; i++) {
+        const struct figures_row *row = &figures->decode[i];
+        if (row->launches > 0) {
+            text_printf(text, "%s%llu: %.1f launches a token, %.2f us each with nothing to do: %s of the time\n",
+                        i == 0 ? "\n" : "", (unsigned long long)row->n, row->launches, 1e6 * row->launch_seconds,
+                        share_text(figures_launch_share(row), a));
+        }
     }
 }
 
@@ -137,6 +151,8 @@ csv_row(const char *phase, const struct figures_row *row, double tokens, struct 
     csv_known(0, row->limits.exact_operations_per_second, text);
     csv_known(5, tokens > 1 ? 0 : figures_read_share(row), text);
     csv_known(5, figures_operation_share(row, tokens), text);
+    csv_known(2, row->launches, text);
+    csv_known(9, row->launch_seconds, text);
     text_add(text, "\n");
 }
 
@@ -145,7 +161,7 @@ figures_csv(const struct figures *figures, struct text *text)
 {
     text_add(text, "phase,tokens,tokens_per_second,bytes_per_token,quantised_operations_per_token,"
                    "exact_operations_per_token,read_bytes_per_second,operations_per_second,"
-                   "exact_operations_per_second,read_share,operation_share\n");
+                   "exact_operations_per_second,read_share,operation_share,launches_per_token,launch_seconds\n");
     for (size_t i = 0; i < figures->n_prefill; i++) {
         csv_row("prefill", &figures->prefill[i], (double)figures->prefill[i].n, text);
     }
@@ -240,6 +256,9 @@ json_row(const struct figures *figures, const struct figures_row *row, const cha
         put_known(object, "read_share", figures_read_share(row));
     }
     put_known(object, "operation_share", figures_operation_share(row, tokens));
+    put_known(object, "launches_per_token", row->launches);
+    put_known(object, "launch_seconds", row->launch_seconds);
+    put_known(object, "launch_share", figures_launch_share(row));
     return object;
 }
 

@@ -13,6 +13,8 @@ struct figures_row {
     double median;
     struct hearth_costs costs;       /* of one token decoded; of the whole prompt */
     struct hearth_limits limits;     /* means of those measured right before and right after */
+    double launches;                 /* pieces of work that a token took; 0: unknown */
+    double launch_seconds;           /* of one that does nothing */
 };
 
 struct figures {
@@ -28,6 +30,9 @@ double figures_read_share(const struct figures_row *row);
 /* The same of the measured rates of operations, quantised and exact ones one after the other.  tokens: that row->costs
  * are of. */
 double figures_operation_share(const struct figures_row *row, double tokens);
+
+/* Part of a token's time that its launches would take if they did nothing; 0: unknown. */
+double figures_launch_share(const struct figures_row *row);
 
 void figures_text(const struct figures *figures, struct text *text);
 void figures_csv(const struct figures *figures, struct text *text);

@@ -22,6 +22,7 @@ struct synthetic_bench {
     struct hearth_engine *engine;
     struct hearth_session *session; /* of all contexts */
     struct hearth_limits limits;    /* the last measured */
+    uint64_t n_launches;            /* up to then */
     struct figures *figures;
     int32_t *ids;  /* [longest], random */
     float *logits; /* [vocab_size] */
@@ -93,16 +94,19 @@ interrupted(struct hearth_error *err)
     return interrupt_seen() ? error_set(err, HEARTH_EINTERRUPTED, "interrupted") : HEARTH_OK;
 }
 
-/* Measures the limits anew; the row gets the mean of those before it and these. */
+/* Measures the limits anew; the row, for which n_tokens were fed, gets the mean of those before it and these. */
 static int
-take_limits(struct synthetic_bench *bench, struct figures_row *row, struct hearth_error *err)
+take_limits(struct synthetic_bench *bench, struct figures_row *row, uint64_t n_tokens, struct hearth_error *err)
 {
     struct hearth_limits after;
+    uint64_t n_launches;
+    double launch_seconds;
     int status = interrupted(err);
     status = status < 0 ? status : hearth_engine_limits(bench->engine, LIMIT_SECONDS, &after, err);
     if (status < 0) {
         return status;
     }
+    hearth_engine_launches(bench->engine, &n_launches, &launch_seconds);
     if (row) {
         const struct hearth_limits *before = &bench->limits;
         row->limits = after;
@@ -110,7 +114,11 @@ take_limits(struct synthetic_bench *bench, struct figures_row *row, struct heart
         row->limits.operations_per_second = (before->operations_per_second + after.operations_per_second) / 2;
         row->limits.exact_operations_per_second =
             (before->exact_operations_per_second + after.exact_operations_per_second) / 2;
+        row->launches =
+            n_launches > bench->n_launches ? (double)(n_launches - bench->n_launches) / (double)n_tokens : 0;
+        row->launch_seconds = launch_seconds;
     }
+    bench->n_launches = n_launches;
     bench->limits = after;
     return HEARTH_OK;
 }
@@ -153,7 +161,7 @@ measure_decode(struct synthetic_bench *bench, uint64_t context, struct hearth_er
         row->rates[repeat] = (double)n / (clock_seconds() - start);
         status = status < 0 ? status : advance(bench, n, err);
     }
-    status = status < 0 ? status : take_limits(bench, row, err);
+    status = status < 0 ? status : take_limits(bench, row, 1 + n * n_repeats, err);
     if (status == HEARTH_OK) {
         row->median = median(row->rates, (size_t)n_repeats);
         bench->figures->n_decode++;
@@ -188,7 +196,7 @@ measure_prefill(struct synthetic_bench *bench, uint64_t n, struct hearth_error *
     for (uint64_t repeat = 0; repeat < bench->wanted->repeats && status == HEARTH_OK; repeat++) {
         status = prefill_once(bench, n, &row->rates[repeat], err);
     }
-    status = status < 0 ? status : take_limits(bench, row, err);
+    status = status < 0 ? status : take_limits(bench, row, n * bench->wanted->repeats, err);
     if (status == HEARTH_OK) {
         row->median = median(row->rates, (size_t)bench->wanted->repeats);
         bench->figures->n_prefill++;
@@ -205,7 +213,7 @@ measure(struct synthetic_bench *bench, struct hearth_error *err)
         total += wanted->prefill.values[i] * wanted->repeats;
     }
     progress_task(&bench->front->progress, "bench", total, "tokens");
-    int status = take_limits(bench, NULL, err);
+    int status = take_limits(bench, NULL, 0, err);
     for (size_t i = 0; i < wanted->prefill.n && status == HEARTH_OK; i++) {
         status = measure_prefill(bench, wanted->prefill.values[i], err);
     }

@@ -300,6 +300,11 @@ struct hearth_limits {
 int hearth_engine_limits(struct hearth_engine *engine, double seconds, struct hearth_limits *ret_limits,
                          struct hearth_error *err);
 
+/* Pieces of work, such as kernels, that the same device was given since it was opened, those of measurements left out,
+ * and the seconds of one that does nothing: as of the last hearth_engine_limits; 0: unknown, or not a device of pieces.
+ */
+void hearth_engine_launches(struct hearth_engine *engine, uint64_t *ret_n, double *ret_seconds);
+
 /* ---- plugins ----------------------------------------------------------------------------------------------------- */
 
 /* Lines of log from plugins and core; level is enum hearth_log_level of plugin.h.  Default: errors and warnings to

@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 #define HEARTH_PLUGIN_ABI_MAJOR 1u
-#define HEARTH_PLUGIN_ABI_MINOR 2u
+#define HEARTH_PLUGIN_ABI_MINOR 3u
 #define HEARTH_PLUGIN_ABI (HEARTH_PLUGIN_ABI_MAJOR << 16 | HEARTH_PLUGIN_ABI_MINOR)
 
 struct hearth_device; /* an open device; the plugin's own */
@@ -86,6 +86,9 @@ struct hearth_roof {
                                           * multiplication and an addition are two operations; 0 = unknown */
     double exact_operations_per_second;  /* the same of f32 products */
     char operation[32];                  /* the instruction or method behind operations_per_second: "vpdpbusd" */
+    /* Since 1.3, of devices that are given work piece by piece. */
+    double launch_seconds; /* of a piece that does nothing, one after the other; 0 = unknown, or no pieces */
+    uint64_t n_launches;   /* since the device was opened, but for those of measurements */
 };
 
 /* One matrix in canonical layout: rows x cols, row-major, contiguous.  A vector has rows = 1.

@@ -236,9 +236,6 @@ measure(struct bench *bench, const uint64_t *words, const char *name, const stru
         size_t n_commands, double bytes, double products)
 {
     double seconds[ROUNDS], roofs[ROUNDS];
-    if (!is_wanted(bench, name)) {
-        return;
-    }
     for (int round = -1; round < ROUNDS; round++) {
         struct hearth_error err;
         const double roof = bench->device_roof > 0.0 ? bench->device_roof : measure_roof(words);
@@ -274,6 +271,9 @@ bench_linear(struct bench *bench, const uint64_t *words, const char *name, uint3
 {
     struct hearth_command commands[MAX_COPIES] = {{0}};
     const double element = dtype == HEARTH_BF16 ? 2.0 : 1.0;
+    if (!is_wanted(bench, name)) {
+        return;
+    }
     const struct hearth_view x = make_view(bench, (uint64_t)n * n_in), y = make_view(bench, (uint64_t)n * n_out);
     for (size_t i = 0; i < n_copies; i++) {
         commands[i].op = HEARTH_OP_LINEAR;
@@ -298,6 +298,9 @@ bench_experts(struct bench *bench, const uint64_t *words, const char *name, cons
     enum { DIM = 4096, INNER = 2048, TOP_K = 6 };
     struct hearth_command commands[4] = {{0}};
     struct hearth_error err;
+    if (!is_wanted(bench, name)) {
+        return;
+    }
     const struct hearth_view x = make_view(bench, (uint64_t)n * DIM), y = make_view(bench, (uint64_t)n * TOP_K * DIM);
     uint32_t next = 0;
     for (size_t i = 0; i < 4; i++) {
@@ -352,6 +355,9 @@ bench_attention(struct bench *bench, const uint64_t *words, const char *name, ui
     struct hearth_command command = {.op = HEARTH_OP_ATTENTION, .numerics = HEARTH_NATIVE};
     const uint64_t row_bytes = hearth_kv_row_bytes(HEARTH_KV_PACKED, DIM, ROPE);
     const uint64_t n_codes = DIM - ROPE, n_scales = n_codes / 64, slots = WINDOW - 1 + n;
+    if (!is_wanted(bench, name)) {
+        return;
+    }
     command.args.attention = (struct hearth_op_attention){
         .q = make_view(bench, (uint64_t)n * HEADS * DIM),
         .ring = make_rows(bench, slots, n_codes, 0xBF, ROPE, n_scales, 125, row_bytes),
@@ -380,6 +386,9 @@ bench_index(struct bench *bench, const uint64_t *words, const char *name, uint32
     struct hearth_command command = {.op = HEARTH_OP_INDEX_TOPK, .numerics = HEARTH_NATIVE};
     struct hearth_command query = {.op = HEARTH_OP_INDEX_QUERY, .numerics = HEARTH_NATIVE};
     const uint64_t row_bytes = hearth_index_row_bytes(HEARTH_KV_PACKED, WIDTH);
+    if (!is_wanted(bench, name)) {
+        return;
+    }
     command.args.index_topk = (struct hearth_op_index_topk){
         .q = make_view(bench, (uint64_t)n * HEADS * WIDTH),
         .head_weights = make_view(bench, (uint64_t)n * HEADS),
@@ -432,10 +441,10 @@ bench_large(struct bench *bench, const uint64_t *words)
     enum { N_EXPERTS = 256 };
     const struct hearth_weight *experts[N_EXPERTS];
     struct hearth_matrix matrices[3];
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; is_wanted(bench, "experts") && i < 3; i++) {
         matrices[i] = make_matrix(bench, HEARTH_E2M1X2, i == 2 ? 4096 : 2048, i == 2 ? 2048 : 4096);
     }
-    for (int i = 0; i < N_EXPERTS; i++) {
+    for (int i = 0; is_wanted(bench, "experts") && i < N_EXPERTS; i++) {
         experts[i] = create_weight(bench, HEARTH_WEIGHT_EXPERT, matrices, 3);
     }
     bench_experts(bench, words, "experts e2m1, 256, 1 token", experts, N_EXPERTS, 1);

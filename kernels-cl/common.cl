@@ -85,7 +85,7 @@ e8m0_to_f32(uint code)
     return code == E8M0_NAN ? as_float(0x7FC00000u) : as_float(code ? code << 23 : 0x00400000u);
 }
 
-/* 2^(exponent of x times y, limited to -104 .. 96) * 2^shift, -22 <= shift <= 0; NaN if either code is. */
+/* 2^(exponent of x times y, limited to -104 .. 96) * 2^shift, -22 <= shift <= 30; NaN if either code is. */
 static inline float
 scale_product(uint x, uint y, int shift)
 {
@@ -138,6 +138,13 @@ e4m3_from_f32(float value)
         return sign | (as_uint(as_float(m) + 24576.0f) - 0x46C00000u);
     }
     return sign | (((m + 0x7FFFFu + ((m >> 20) & 1u)) >> 20) - (120u << 3));
+}
+
+/* The value times 2^-8 as an f16: exponent and mantissa are moved to where f16 has them. */
+static inline uint
+e4m3_to_half(uint code)
+{
+    return (code & 0x80u) << 8 | (code & 0x7Fu) << 7;
 }
 
 /* ---- e2m1 ---- */

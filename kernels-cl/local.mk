@@ -15,7 +15,8 @@ KERNELS_CL = \
 	kernels-cl/product.cl \
 	kernels-cl/routes.cl \
 	kernels-cl/select.cl \
-	kernels-cl/sum.cl
+	kernels-cl/sum.cl \
+	kernels-cl/tensor.cl
 EXTRA_DIST += $(KERNELS_CL) kernels-cl/embed
 CLEANFILES += kernels-cl/embedded.c
 kernels-cl/embedded.c: $(KERNELS_CL) kernels-cl/embed kernels-cl/local.mk

@@ -4,9 +4,9 @@
  * On NVIDIA from compute capability 8.0 these are single instructions, written as PTX: OpenCL C has no other name for
  * them.  Elsewhere they are emulated through local memory, so that the same kernels run, and are tested, on any device.
  *
- * A warp is 32 work items with consecutive local numbers.  `words` is local memory, declared by the kernel as
- * `local uint words[MMA_WORDS(n)]` for n warps, which nothing else writes.  A call that takes it is a meeting of the whole
- * work-group: all items make the same calls, none of them in a branch.
+ * A warp is 32 work items with consecutive local numbers in a one-dimensional work-group.  `words` is local memory,
+ * declared by the kernel as `local uint words[MMA_WORDS(n)]` for n warps, which nothing else writes.  A call that takes
+ * it is a meeting of the whole work-group: all items make the same calls, none of them in a branch.
  *
  * Operands of the lane with g = lane / 4, t = lane % 4 (PTX: mma.m16n8k16); a word holds the lower k, or column, in its
  * lower half:
@@ -23,23 +23,26 @@
 
 #define WARP 32u
 
-/* The work item's number in its work-group, and in its warp. */
-static inline uint
-warp_item(void)
-{
-    const uint row = (uint)(get_local_id(2) * get_local_size(1) + get_local_id(1));
-    return row * (uint)get_local_size(0) + (uint)get_local_id(0);
-}
+/* Before a loop: its turns are written out where the instructions are, so that they fill registers; emulated, they
+ * would only be much text. */
+#ifdef MMA_PTX
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("unroll 1")
+#endif
 
 static inline uint
 warp_lane(void)
 {
-    return warp_item() % WARP;
+    return (uint)get_local_id(0) % WARP;
 }
 
 #ifdef MMA_PTX
 
 #define MMA_WORDS(n_warps) 1
+
+/* Operands that an array holds stay in registers only where the function that gets it is inlined. */
+#define inline inline __attribute__((always_inline))
 
 /* c + a b */
 static inline float4
@@ -98,6 +101,28 @@ warp_swap(uint value, uint mask, local uint *words)
     return other;
 }
 
+/* Whether all lanes of a warp say so.  All of them come here. */
+static inline bool
+warp_all(bool value)
+{
+    uint all;
+    asm volatile("{ .reg .pred p; setp.ne.u32 p, %1, 0; vote.sync.all.pred p, p, 0xFFFFFFFF; selp.u32 %0, 1, 0, p; }"
+                 : "=r"(all)
+                 : "r"((uint)value));
+    return all != 0u;
+}
+
+/* 16 bytes that are read once: they take no place in the first cache. */
+static inline uint4
+load_once(const global uint4 *from)
+{
+    uint x, y, z, w;
+    asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(x), "=r"(y), "=r"(z), "=r"(w)
+                 : "l"(from));
+    return (uint4)(x, y, z, w);
+}
+
 /* Two f32 rounded to f16 or bf16; `low` goes to the lower half. */
 static inline uint
 pair_f16(float low, float high)
@@ -141,7 +166,7 @@ copy_commit(void)
 static inline local uint *
 warp_words(local uint *words)
 {
-    return words + warp_item() / WARP * (WARP * 6u);
+    return words + get_local_id(0) / WARP * (WARP * 6u);
 }
 
 static inline float
@@ -222,6 +247,12 @@ warp_swap(uint value, uint mask, local uint *words)
     const uint other = all[warp_lane() ^ mask];
     barrier(CLK_LOCAL_MEM_FENCE);
     return other;
+}
+
+static inline uint4
+load_once(const global uint4 *from)
+{
+    return *from;
 }
 
 static inline uint

@@ -4,10 +4,10 @@
  * 32 work items make a block of 128 elements, a quad each; a work-group is 32 x BLOCKS of one row.
  *
  * x: f32 [rows][cols]; with SWIGLU it is the gates and `up` the other factor, same shape.  With ROUTES row i is route
- * i, whose weight joins the product; rows whose expert is absent, or has a w2 of another type than DTYPE, are left alone.
- * y: with UNIT (16 or 32 elements) quads as product.cl reads them, int4 with BLOCK_SUMS (their digits with DIGITS), else
- * float4, and y_scales e8m0 [rows][blocks]; without UNIT f32 [rows][cols], not quantised.  NATIVE: the activation is
- * rounded to bf16. */
+ * i, whose weight joins the product; rows whose expert is absent, or has a w2 of another type than DTYPE, are left
+ * alone. y: with HALVES f16 as tensor.cl reads them, and y_scales e8m0 [rows][blocks].  Else with UNIT (16 or 32
+ * elements) quads as product.cl reads them, int4 with BLOCK_SUMS (their digits with DIGITS), else float4, and y_scales
+ * e8m0 [rows][blocks]; without UNIT f32 [rows][cols], not quantised.  NATIVE: the activation is rounded to bf16. */
 
 #define BLOCK 128u
 #define BLOCK_QUADS (BLOCK / 4u)
@@ -53,6 +53,7 @@ largest_bits(const local uint *magnitudes)
     return largest;
 }
 
+#ifndef HALVES
 static inline float
 quantised(float value, float reciprocal)
 {
@@ -92,6 +93,113 @@ store_quantised(float4 value, bool is_wanted, local uint *magnitudes, uint n_blo
         y_scales[(ulong)row * n_blocks + block] = (uchar)code;
     }
 }
+
+#else
+#if DTYPE == DTYPE_E2M1X2
+
+#define STEP_QUADS 8u
+#define SPLIT 0x20u         /* the code of 2^-3 */
+#define MOST_WHOLE 1398101u /* (2^24 - 1) / 12 */
+
+/* The code's magnitude in units of 2^-9. */
+static inline uint
+code_magnitude(uint code)
+{
+    const uint exponent = code >> 3 & 0xFu, mantissa = code & 7u;
+    return exponent == 0u ? mantissa : (8u + mantissa) << (exponent - 1u);
+}
+
+/* Room for a block's quads on their way into order. */
+struct quads {
+    uint magnitudes[BLOCK_QUADS];
+    ushort halves[BLOCK], low[BLOCK];
+    uint flags;
+};
+
+/* tensor.cl adds up a step's products, multiples of 2^-10, in 24 bits.  With weights up to 6 that is exact if the
+ * magnitudes add up to MOST_WHOLE; a step that is louder, and has codes below SPLIT, keeps these in a part of its own:
+ * the others' products are multiples of 2^-7 and add up to less than 2^17.  A place is 8 elements; i and i + 4 share a
+ * word. */
+static inline void
+store_codes(uint4 codes, bool is_wanted, local struct quads *quads, uint n_blocks, uint row, uint block, ulong low,
+            global uchar *y)
+{
+    const uint lane = get_local_id(0), all[4] = {codes.x, codes.y, codes.z, codes.w};
+    uint sum = 0u, flags = 0u;
+    quads->magnitudes[lane] =
+        code_magnitude(codes.x) + code_magnitude(codes.y) + code_magnitude(codes.z) + code_magnitude(codes.w);
+    if (lane == 0u) {
+        quads->flags = 0u;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (uint i = 0; i < STEP_QUADS; i++) {
+        sum += quads->magnitudes[lane / STEP_QUADS * STEP_QUADS + i];
+    }
+    for (uint i = 0; i < 4u; i++) {
+        const bool is_low = sum > MOST_WHOLE && (all[i] & 0x7Fu) < SPLIT && (all[i] & 0x7Fu) != 0u;
+        const uint at = lane / 2u * 8u + i * 2u + lane % 2u, bits = e4m3_to_half(all[i]);
+        quads->halves[at] = (ushort)(is_low ? 0u : bits);
+        quads->low[at] = (ushort)(is_low ? bits : 0u);
+        flags |= is_low ? 1u << lane / STEP_QUADS : 0u;
+    }
+    atomic_or(&quads->flags, flags);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    const ulong at = ((ulong)row * n_blocks + block) * BLOCK_QUADS + lane;
+    if (is_wanted) {
+        ((global uint2 *)y)[at] = ((local uint2 *)quads->halves)[lane];
+        ((global uint2 *)(y + low))[at] = ((local uint2 *)quads->low)[lane];
+    }
+}
+
+#else
+
+struct quads {
+    uint magnitudes[BLOCK_QUADS];
+};
+
+/* A place is 8 elements of a lane's 16, which are its share of two steps. */
+static inline void
+store_codes(uint4 codes, bool is_wanted, local struct quads *quads, uint n_blocks, uint row, uint block, ulong low,
+            global uchar *y)
+{
+    const uint lane = get_local_id(0);
+    const uint step = block * 4u + lane / 16u * 2u + lane / 2u % 2u, place = lane % 16u / 4u;
+    const ulong at = (((ulong)row * n_blocks * 4u + step) * 4u + place) * 2u + lane % 2u;
+    if (is_wanted) {
+        ((global uint2 *)y)[at] = (uint2)(e4m3_to_half(codes.x) | e4m3_to_half(codes.z) << 16,
+                                          e4m3_to_half(codes.y) | e4m3_to_half(codes.w) << 16);
+    }
+}
+
+#endif
+
+/* As store_quantised, for tensor.cl.  low: where the low parts begin in y. */
+static inline void
+store_halves(float4 value, bool is_wanted, local struct quads *quads, uint n_blocks, uint row, uint block, ulong low,
+             global uchar *y, global uchar *y_scales)
+{
+    const uint lane = get_local_id(0);
+    const uint4 bits = as_uint4(fabs(value));
+    quads->magnitudes[lane] = max(max(bits.x, bits.y), max(bits.z, bits.w));
+    barrier(CLK_LOCAL_MEM_FENCE);
+    const uint code = block_code(largest_bits(quads->magnitudes), E4M3_RECIPROCAL);
+    const float reciprocal = code == E8M0_NAN ? 0.0f : as_float((254u - code) << 23);
+    uint4 codes = (uint4)(0u);
+    if (code != E8M0_NAN) {
+        codes = (uint4)(e4m3_from_f32(value.x * reciprocal), e4m3_from_f32(value.y * reciprocal),
+                        e4m3_from_f32(value.z * reciprocal), e4m3_from_f32(value.w * reciprocal));
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    store_codes(codes, is_wanted, quads, n_blocks, row, block, low, y);
+    if (lane == 0u && is_wanted) {
+#if DTYPE == DTYPE_E2M1X2
+        ((global ushort *)y_scales)[(ulong)row * n_blocks + block] = (ushort)(code | quads->flags << 8);
+#else
+        y_scales[(ulong)row * n_blocks + block] = (uchar)code;
+#endif
+    }
+}
+#endif
 #endif
 
 static inline void
@@ -127,7 +235,12 @@ prepare(PLACE_CONST(x), PLACE_CONST(up), PLACE_CONST(routes), PLACE_CONST(expert
     value = (float4)(activation(value.x, other.x, weight, limit), activation(value.y, other.y, weight, limit),
                      activation(value.z, other.z, weight, limit), activation(value.w, other.w, weight, limit));
 #endif
-#ifdef UNIT
+#ifdef HALVES
+    local struct quads quads[BLOCKS];
+    const ulong low = (ulong)get_num_groups(1) * n_blocks * BLOCK * 2u;
+    store_halves(value, is_wanted, quads + get_local_id(1), n_blocks, row, block, low, AT(uchar, y),
+                 AT(uchar, y_scales));
+#elif defined(UNIT)
     local uint magnitudes[BLOCKS * BLOCK_QUADS];
     store_quantised(value, is_wanted, magnitudes + get_local_id(1) * BLOCK_QUADS, n_blocks, row, block, AT(uchar, y),
                     AT(uchar, y_scales));

@@ -139,9 +139,9 @@ ocl_open(uint32_t index, struct hearth_device **ret_device, struct hearth_error 
     device->platform = from->platform;
     device->id = from->id;
     device->caps = from->caps;
-    device->uses_bytes = ocl_settings.bytes == OCL_BYTES_BY_DEVICE
-                             ? device->caps.int_dot && ocl_tuning_of(device)->bytes
-                             : ocl_settings.bytes == OCL_BYTES_YES;
+    device->uses_bytes = ocl_settings.bytes == OCL_BY_DEVICE ? device->caps.int_dot && ocl_tuning_of(device)->bytes
+                                                             : ocl_settings.bytes == OCL_YES;
+    device->uses_mma = ocl_settings.mma == OCL_BY_DEVICE ? device->caps.mma : ocl_settings.mma == OCL_YES;
     memcpy(device->name, from->name, sizeof device->name);
     pthread_mutex_init(&device->lock, NULL);
     choose_options(device, from);

@@ -17,7 +17,7 @@ ocl_align_up(uint64_t n, uint64_t align)
 /* ---- settings.c: what the configuration says ---- */
 
 enum ocl_copies { OCL_COPIES_BY_DEVICE = 0, OCL_COPIES_PINNED, OCL_COPIES_DIRECT };
-enum ocl_bytes { OCL_BYTES_BY_DEVICE = 0, OCL_BYTES_YES, OCL_BYTES_NO };
+enum ocl_choice { OCL_BY_DEVICE = 0, OCL_YES, OCL_NO };
 
 struct ocl_settings {
     const struct hearth_host *host;
@@ -25,7 +25,8 @@ struct ocl_settings {
     const char *trace;        /* file for the trace; NULL: none */
     const char *fault;        /* faults to inject; NULL: none */
     enum ocl_copies copies;
-    enum ocl_bytes bytes;     /* option int_dot */
+    enum ocl_choice bytes; /* option int_dot */
+    enum ocl_choice mma;
     uint64_t max_alloc_bytes; /* 0: what the device says */
     uint64_t timeout_ns;      /* of a copy that waits for earlier work; UINT64_MAX: none */
 };

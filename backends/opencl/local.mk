@@ -39,6 +39,7 @@ backends_opencl_libopencl_la_SOURCES = \
 	backends/opencl/settings.c \
 	backends/opencl/staging.c \
 	backends/opencl/submit.c \
+	backends/opencl/tensor.c \
 	backends/opencl/trace.c \
 	backends/opencl/tuning.c \
 	backends/opencl/tuning.h \

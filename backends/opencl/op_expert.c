@@ -16,9 +16,10 @@ struct routed {
     const struct hearth_op_expert_ffn *op;
     struct ocl_experts experts;
     struct ocl_span routes, order, tiles;
-    const struct ocl_tile *tile;
+    struct ocl_tile tile;
     uint32_t n_tiles;
     bool is_ordered;
+    bool is_tensor; /* tensor.cl makes them */
 };
 
 /* One stage: w1 and w3 of all experts, or w2. */
@@ -29,6 +30,19 @@ struct stage {
     const char *defines; /* what product.cl does with routes */
 };
 
+/* Whether all experts here have weights that tensor.cl multiplies with. */
+static bool
+is_for_tensor(const struct ocl_call *call, const struct routed *work)
+{
+    const uint32_t wanted = 1u << HEARTH_E2M1X2;
+    bool fits = call->native && ocl_tensor_fits(call, work->op->dim) && ocl_tensor_fits(call, work->op->inner);
+    for (uint32_t i = 0; i < work->experts.n_slabs; i++) {
+        const struct ocl_expert_slab *slab = &work->experts.slabs[i];
+        fits = fits && slab->up_dtypes == wanted && slab->down_dtypes == wanted;
+    }
+    return fits;
+}
+
 static void
 order_routes(struct ocl_call *call, struct routed *work)
 {
@@ -36,14 +50,15 @@ order_routes(struct ocl_call *call, struct routed *work)
     const struct ocl_tuning *tuning = ocl_tuning_of(call->device);
     const uint64_t local_bytes = 3 * ((uint64_t)op->n_experts + 1) * sizeof(uint32_t);
     work->is_ordered = op->n_routes >= tuning->many_routes && local_bytes <= call->device->caps.local_bytes;
-    work->tile = work->is_ordered ? &tuning->many : &tuning->one;
+    work->is_tensor = work->is_ordered && is_for_tensor(call, work);
+    work->tile = work->is_tensor ? ocl_tensor_tile() : work->is_ordered ? tuning->many : tuning->one;
     work->n_tiles = op->n_routes;
     if (!work->is_ordered) {
         return;
     }
     /* every expert may have one tile that is not full */
     const uint32_t n_partial = op->n_routes < op->n_experts ? op->n_routes : op->n_experts;
-    work->n_tiles = op->n_routes / work->tile->tokens + n_partial;
+    work->n_tiles = op->n_routes / work->tile.tokens + n_partial;
     work->order = ocl_scratch(call, op->n_routes, sizeof(uint32_t));
     work->tiles = ocl_scratch(call, work->n_tiles, 3 * sizeof(uint32_t));
     struct ocl_kernel *kernel = ocl_kernel(call, "routes", NULL, "group");
@@ -53,7 +68,7 @@ order_routes(struct ocl_call *call, struct routed *work)
     ocl_arg_span(call, kernel, work->tiles);
     ocl_arg_u32(call, kernel, op->n_routes);
     ocl_arg_u32(call, kernel, op->n_experts);
-    ocl_arg_u32(call, kernel, work->tile->tokens);
+    ocl_arg_u32(call, kernel, work->tile.tokens);
     ocl_arg_u32(call, kernel, work->n_tiles);
     ocl_arg_local(call, kernel, local_bytes);
     ocl_launch_1d(call, kernel, 1, tuning->items);
@@ -64,16 +79,17 @@ static void
 run_slab(struct ocl_call *call, const struct routed *work, const struct stage *stage, uint32_t slab, uint32_t dtype)
 {
     const struct ocl_input *input = &stage->inputs[dtype];
-    const size_t groups[3] = {(stage->n_rows + work->tile->rows - 1) / work->tile->rows, work->n_tiles,
+    const size_t groups[3] = {(stage->n_rows + work->tile.rows - 1) / work->tile.rows, work->n_tiles,
                               stage->n_matrices};
-    const size_t local[3] = {ocl_tuning_of(call->device)->lanes, 1, 1};
+    const size_t local[3] = {work->is_tensor ? ocl_tensor_items() : ocl_tuning_of(call->device)->lanes, 1, 1};
     const bool is_aligned = ocl_rows_aligned(dtype, stage->cols) && call->device->caps.align_bytes % 16 == 0 &&
                             input->values.offset % 16 == 0;
     char defines[64];
     snprintf(defines, sizeof defines, "%s%s%s", stage->defines, work->is_ordered ? " -DTILES" : "",
              call->native ? " -DROUND" : "");
     struct ocl_kernel *kernel =
-        ocl_product_kernel(call, "routed", dtype, input->form, work->tile, is_aligned, defines);
+        work->is_tensor ? ocl_tensor_routed(call, defines)
+                        : ocl_product_kernel(call, "routed", dtype, input->form, &work->tile, is_aligned, defines);
     ocl_arg_span(call, kernel, input->values);
     ocl_arg_span(call, kernel, input->scales);
     ocl_arg_span(call, kernel, (struct ocl_span){work->experts.slabs[slab].mem, 0});
@@ -90,6 +106,9 @@ run_slab(struct ocl_call *call, const struct routed *work, const struct stage *s
     ocl_arg_u32(call, kernel, work->op->n_slots);
     ocl_arg_u32(call, kernel, work->op->n_experts);
     ocl_arg_u64(call, kernel, (uint64_t)work->op->n_routes * stage->n_rows);
+    if (work->is_tensor) {
+        ocl_arg_u64(call, kernel, input->low);
+    }
     ocl_launch(call, kernel, 3, groups, local);
 }
 
@@ -175,7 +194,7 @@ prepare_stage(struct ocl_call *call, const struct routed *work, struct ocl_prepa
     for (uint32_t dtype = 0; dtype < N_DTYPES && call->status == 0; dtype++) {
         if (dtypes >> dtype & 1u) {
             prepare.dtype = dtype;
-            prepare.form = ocl_form_for(call, dtype, true);
+            prepare.form = work->is_tensor ? OCL_HALVES : ocl_form_for(call, dtype, prepare.cols, true);
             ocl_prepare(call, &prepare, &stage->inputs[dtype]);
         }
     }
@@ -245,7 +264,7 @@ run_shared_up(struct ocl_call *call, const struct hearth_op_shared_ffn *op, cons
             .round = call->native,
         };
         prepare.dtype = matrices[i]->dtype;
-        prepare.form = ocl_form_for(call, prepare.dtype, false);
+        prepare.form = ocl_form_for(call, prepare.dtype, op->dim, false);
         ocl_prepare(call, &prepare, &dense.input);
         ocl_dense(call, &dense);
     }
@@ -275,7 +294,7 @@ ocl_shared_ffn(struct ocl_call *call, const struct hearth_op_shared_ffn *op)
         .n = op->n,
         .cols = op->inner,
         .dtype = down->dtype,
-        .form = ocl_form_for(call, down->dtype, false),
+        .form = ocl_form_for(call, down->dtype, op->inner, false),
     };
     ocl_prepare(call, &activation, &hidden);
     ocl_dense_whole(call, down, hidden, y, op->n, call->native);

@@ -21,7 +21,7 @@ input_for(struct ocl_call *call, struct together *work, uint32_t dtype)
     struct ocl_input *input = &work->inputs[dtype];
     if (input->values.mem == NULL) {
         work->prepare.dtype = dtype;
-        work->prepare.form = ocl_form_for(call, dtype, false);
+        work->prepare.form = ocl_form_for(call, dtype, work->prepare.cols, false);
         ocl_prepare(call, &work->prepare, input);
     }
     return input;

@@ -96,6 +96,7 @@ struct ocl_caps {
     bool fp64, fp16, subgroups, unified_memory;
     bool int_dot;             /* multiplies signed bytes in fours, by an instruction of its own */
     bool dot_function;        /* which OpenCL C has a function for */
+    bool mma;                 /* multiplies small matrices, by the instructions of mma.cl */
     bool exact_divide;        /* correctly rounded / and sqrt in f32: native expert_ffn needs it */
     bool denormals;           /* keeps subnormal f32 */
     uint32_t nv_capability;   /* 90 for 9.0; 0: no NVIDIA */
@@ -150,6 +151,7 @@ struct hearth_device {
     uint64_t n_launches;                      /* of kernels */
     _Atomic uint64_t n_submitted, n_finished; /* submissions; all are finished when both are alike */
     bool uses_bytes;         /* products with e2m1 weights are those of bytes (DIGITS of product.cl) */
+    bool uses_mma;           /* products are those of tensor.cl where they can be */
     void *expert_state;      /* of expert_ffn: what it keeps between commands; NULL at first */
     void (*expert_state_free)(struct hearth_device *device); /* called at close unless NULL */
 };

@@ -23,6 +23,7 @@
 #define AMD_WAVEFRONT_WIDTH 0x4043
 #define KHR_PCI_BUS_INFO 0x410F
 #define NO_PLATFORM (-1001) /* CL_PLATFORM_NOT_FOUND_KHR of cl_khr_icd */
+#define MMA_CAPABILITY 80u  /* as in mma.cl */
 #define LANES_CPU 8u
 #define LANES_UNKNOWN 32u
 
@@ -132,6 +133,7 @@ find_lanes(cl_device_id id, const char *extensions, struct ocl_caps *caps)
     } else if (has_word(extensions, "cl_amd_device_attribute_query")) {
         caps->lanes = ask_uint(id, AMD_WAVEFRONT_WIDTH);
     }
+    caps->mma = caps->nv_capability >= MMA_CAPABILITY;
     if (caps->lanes == 0) {
         caps->lanes = LANES_UNKNOWN;
     }
@@ -215,11 +217,11 @@ features_text(cl_device_id id, const struct ocl_caps *caps, char *text, size_t s
         snprintf(capability, sizeof capability, " sm_%u", caps->nv_capability);
     }
     const char *kind = caps->is_cpu ? "CPU" : caps->is_gpu ? "GPU" : "accelerator";
-    snprintf(text, size, "%s%s, %u units of %llu items, %llu KiB local memory%s%s%s%s%s%s%s%s", kind, capability,
+    snprintf(text, size, "%s%s, %u units of %llu items, %llu KiB local memory%s%s%s%s%s%s%s%s%s", kind, capability,
              caps->n_units, (unsigned long long)caps->max_group, (unsigned long long)(caps->local_bytes >> 10),
              caps->fp64 ? ", fp64" : "", caps->fp16 ? ", fp16" : "", caps->subgroups ? ", subgroups" : "",
-             caps->int_dot ? ", int-dot" : "", caps->unified_memory ? ", unified memory" : "", shared,
-             caps->denormals ? "" : ", no subnormals", caps->exact_divide ? "" : ", inexact-divide");
+             caps->int_dot ? ", int-dot" : "", caps->mma ? ", mma" : "", caps->unified_memory ? ", unified memory" : "",
+             shared, caps->denormals ? "" : ", no subnormals", caps->exact_divide ? "" : ", inexact-divide");
 }
 
 /* "OpenCL 3.0" of "OpenCL 3.0 and what the vendor adds". */

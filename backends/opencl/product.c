@@ -29,7 +29,7 @@ ocl_rows_aligned(uint32_t dtype, uint64_t cols)
 }
 
 enum ocl_form
-ocl_form_for(const struct ocl_call *call, uint32_t dtype, bool same_bits)
+ocl_form_for(const struct ocl_call *call, uint32_t dtype, uint64_t cols, bool same_bits)
 {
     if (!call->native || (dtype != HEARTH_E4M3 && dtype != HEARTH_E2M1X2)) {
         return OCL_PLAIN;
@@ -37,7 +37,10 @@ ocl_form_for(const struct ocl_call *call, uint32_t dtype, bool same_bits)
     if (dtype == HEARTH_E2M1X2) {
         return call->device->uses_bytes ? OCL_DIGITS : OCL_BLOCKS;
     }
-    return same_bits ? OCL_BLOCKS : OCL_QUADS;
+    if (same_bits) {
+        return OCL_BLOCKS;
+    }
+    return ocl_tensor_fits(call, cols) ? OCL_HALVES : OCL_QUADS;
 }
 
 bool
@@ -54,7 +57,8 @@ ocl_product_can(struct ocl_call *call, const char *name, uint32_t dtype)
 static void
 prepare_defines(const struct ocl_call *call, const struct ocl_prepare *prepare, char *defines, size_t size)
 {
-    static const char *const forms[] = {[OCL_BLOCKS] = " -DBLOCK_SUMS", [OCL_DIGITS] = " -DDIGITS", [OCL_QUADS] = ""};
+    static const char *const forms[] = {
+        [OCL_BLOCKS] = " -DBLOCK_SUMS", [OCL_DIGITS] = " -DDIGITS", [OCL_QUADS] = "", [OCL_HALVES] = " -DHALVES"};
     char unit[48] = "";
     if (prepare->form != OCL_PLAIN) {
         snprintf(unit, sizeof unit, " -DUNIT=%u%s", unit_elements(prepare->dtype), forms[prepare->form]);
@@ -77,8 +81,16 @@ ocl_prepare(struct ocl_call *call, const struct ocl_prepare *prepare, struct ocl
         *ret_input = input;
         return;
     }
+    if (ocl_tensor_prepares(prepare)) {
+        input.scales = prepare->up;
+        input.limit = prepare->limit;
+        input.is_late = true;
+        *ret_input = input;
+        return;
+    }
     input.values = ocl_scratch(call, prepare->n * n_blocks * HOST_ACT_BLOCK, sizeof(float));
-    input.scales = ocl_scratch(call, prepare->n * n_blocks, 1);
+    input.scales = ocl_scratch(call, prepare->n * n_blocks, 2);
+    input.low = prepare->n * n_blocks * HOST_ACT_BLOCK * 2;
     prepare_defines(call, prepare, defines, sizeof defines);
     struct ocl_kernel *kernel = ocl_kernel(call, "prepare", defines, "prepare");
     ocl_arg_span(call, kernel, prepare->x);
@@ -138,19 +150,31 @@ choose_tile(const struct ocl_call *call, uint32_t n, uint64_t n_rows)
     return tile;
 }
 
+/* The kernel of product.cl, and its work-groups. */
+static struct ocl_kernel *
+tile_dense(struct ocl_call *call, const struct ocl_dense *dense, const struct ocl_part *part, uint32_t n_rows,
+           size_t groups[3], size_t local[3])
+{
+    const struct ocl_tuning *tuning = ocl_tuning_of(call->device);
+    const struct ocl_tile tile = choose_tile(call, dense->n, (uint64_t)n_rows * dense->groups);
+    groups[0] = (n_rows + tile.rows - 1) / tile.rows;
+    groups[1] = (dense->n + tile.tokens - 1) / tile.tokens;
+    groups[2] = dense->groups;
+    local[0] = tuning->lanes;
+    local[1] = local[2] = 1;
+    return ocl_product_kernel(call, "dense", dense->weight->dtype, dense->input.form, &tile, part_aligned(dense, part),
+                              dense->round ? " -DROUND" : "");
+}
+
 /* The rows of one part. */
 static void
 dense_part(struct ocl_call *call, const struct ocl_dense *dense, const struct ocl_part *part, uint32_t n_rows,
            struct ocl_span y)
 {
-    const struct ocl_tuning *tuning = ocl_tuning_of(call->device);
-    const struct ocl_tile tile = choose_tile(call, dense->n, (uint64_t)n_rows * dense->groups);
     const struct ocl_part *second = dense->second == NULL ? part : &dense->second->parts[0];
-    const size_t groups[3] = {(n_rows + tile.rows - 1) / tile.rows, (dense->n + tile.tokens - 1) / tile.tokens,
-                              dense->groups};
-    const size_t local[3] = {tuning->lanes, 1, 1};
-    struct ocl_kernel *kernel = ocl_product_kernel(call, "dense", dense->weight->dtype, dense->input.form, &tile,
-                                                   part_aligned(dense, part), dense->round ? " -DROUND" : "");
+    size_t groups[3], local[3];
+    struct ocl_kernel *kernel = dense->input.form == OCL_HALVES ? ocl_tensor_dense(call, dense, n_rows, groups, local)
+                                                                : tile_dense(call, dense, part, n_rows, groups, local);
     ocl_arg_span(call, kernel, dense->input.values);
     ocl_arg_span(call, kernel, dense->input.scales);
     ocl_arg_span(call, kernel, part->data);
@@ -166,6 +190,9 @@ dense_part(struct ocl_call *call, const struct ocl_dense *dense, const struct oc
     ocl_arg_u32(call, kernel, dense->x_next);
     ocl_arg_u32(call, kernel, dense->y_stride);
     ocl_arg_u32(call, kernel, dense->y_step);
+    if (dense->input.form == OCL_HALVES) {
+        ocl_arg_f32(call, kernel, dense->input.limit);
+    }
     ocl_launch(call, kernel, 3, groups, local);
 }
 

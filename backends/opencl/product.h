@@ -5,17 +5,21 @@
 #include "backends/opencl/opencl.h"
 #include "backends/opencl/tuning.h"
 
-/* The forms of activations (prepare.cl, product.cl).  BLOCKS and DIGITS give the contract's bits. */
-enum ocl_form { OCL_PLAIN = 0, OCL_QUADS, OCL_BLOCKS, OCL_DIGITS };
+/* The forms of activations (prepare.cl, product.cl; HALVES: tensor.cl).  BLOCKS and DIGITS give the contract's bits. */
+enum ocl_form { OCL_PLAIN = 0, OCL_QUADS, OCL_BLOCKS, OCL_DIGITS, OCL_HALVES };
 
 /* Rows of activations ready for a product. */
 struct ocl_input {
     enum ocl_form form;
     struct ocl_span values, scales;
+    uint64_t low; /* HALVES of E2M1X2: where the low parts begin in values */
+    bool is_late; /* HALVES of one token: values are f32 as they came, scales the other factor of SwiGLU or absent */
+    float limit;  /* of SwiGLU */
 };
 
-/* The form that a product with a weight of this type wants.  same_bits: the product is part of the contract. */
-enum ocl_form ocl_form_for(const struct ocl_call *call, uint32_t dtype, bool same_bits);
+/* The form that a product with rows of `cols` weights of this type wants.  same_bits: the product is part of the
+ * contract. */
+enum ocl_form ocl_form_for(const struct ocl_call *call, uint32_t dtype, uint64_t cols, bool same_bits);
 /* Whether the weight's dtype is one that product.cl multiplies with; else the call fails. */
 bool ocl_product_can(struct ocl_call *call, const char *name, uint32_t dtype);
 
@@ -65,6 +69,20 @@ bool ocl_several_add(struct ocl_call *call, struct ocl_several *several, const s
                      const struct ocl_input *input, struct ocl_span y, bool round);
 /* Launches what was taken in. */
 void ocl_several_launch(struct ocl_call *call, struct ocl_several *several);
+
+/* tensor.c: the kernel of tensor.cl for n_rows rows of the product, and its work-groups.  The input's form is HALVES.
+ */
+struct ocl_kernel *ocl_tensor_dense(struct ocl_call *call, const struct ocl_dense *dense, uint32_t n_rows,
+                                    size_t groups[3], size_t local[3]);
+
+/* Whether the product itself makes the rows ready. */
+bool ocl_tensor_prepares(const struct ocl_prepare *prepare);
+/* Routed experts, many routes: the tile of tensor.cl, and its kernel. */
+struct ocl_tile ocl_tensor_tile(void);
+uint32_t ocl_tensor_items(void); /* of its work-groups */
+struct ocl_kernel *ocl_tensor_routed(struct ocl_call *call, const char *more);
+/* Whether rows of so many columns are for tensor.cl. */
+bool ocl_tensor_fits(const struct ocl_call *call, uint64_t cols);
 
 /* The kernel `name` of product.cl for a tile; more: further defines, or "". */
 struct ocl_kernel *ocl_product_kernel(struct ocl_call *call, const char *name, uint32_t dtype, enum ocl_form form,

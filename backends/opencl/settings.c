@@ -103,7 +103,7 @@ ocl_settings_read(const struct hearth_host *host, struct hearth_error *err)
     if (ocl_settings.cache != NULL && strcmp(ocl_settings.cache, "no") == 0) {
         ocl_settings.cache = NULL;
     }
-    int copies = OCL_COPIES_BY_DEVICE, bytes = OCL_BYTES_BY_DEVICE;
+    int copies = OCL_COPIES_BY_DEVICE, bytes = OCL_BY_DEVICE, mma = OCL_BY_DEVICE;
     int status = read_number("max_alloc", MIN_ALLOC_BYTES, &ocl_settings.max_alloc_bytes, err);
     if (status == 0) {
         status = read_choice("copies", "pinned", "direct", &copies, err);
@@ -111,7 +111,11 @@ ocl_settings_read(const struct hearth_host *host, struct hearth_error *err)
     if (status == 0) {
         status = read_choice("int_dot", "yes", "no", &bytes, err);
     }
+    if (status == 0) {
+        status = read_choice("mma", "yes", "no", &mma, err);
+    }
     ocl_settings.copies = (enum ocl_copies)copies;
-    ocl_settings.bytes = (enum ocl_bytes)bytes;
+    ocl_settings.bytes = (enum ocl_choice)bytes;
+    ocl_settings.mma = (enum ocl_choice)mma;
     return status < 0 ? status : read_timeout(err);
 }

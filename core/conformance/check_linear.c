@@ -12,7 +12,7 @@ static const struct shape {
     {HEARTH_E2M1X2, 1, 32, 3, 1},    {HEARTH_E2M1X2, 4, 34, 7, 1},   {HEARTH_E2M1X2, 3, 160, 17, 1},
     {HEARTH_E2M1X2, 2, 2048, 40, 0}, {HEARTH_BF16, 1, 7, 2, 1},      {HEARTH_BF16, 3, 256, 31, 0},
     {HEARTH_BF16, 17, 513, 19, 1},   {HEARTH_F32, 2, 9, 3, 0},       {HEARTH_F32, 4, 300, 24, 0},
-    {HEARTH_E4M3, 1, 2048, 2048, 1},
+    {HEARTH_E4M3, 1, 2048, 2048, 1}, {HEARTH_E4M3, 70, 384, 150, 1},
 };
 
 /* y += the row's products; magnitudes += theirs */

@@ -22,7 +22,9 @@
 
 #define KEYS 32
 #define DEPTH 64
+#ifndef CHUNK /* attend_mma.cl has larger ones */
 #define CHUNK 128
+#endif
 #define KEY_LANES 16
 #define HEAD_LANES 8
 #define ITEMS (KEY_LANES * HEAD_LANES)
@@ -117,16 +119,6 @@ static inline float
 add_quad(float4 a, float4 b, float sum)
 {
     return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
-}
-
-/* e^(a - b), what the difference loses to rounding included, unless it is next to nothing. */
-static inline float
-exp_difference(float a, float b)
-{
-    float low;
-    const float high = two_sum(a, -b, &low);
-    const float power = exact_exp(high);
-    return high < -80.0f ? power : fma(power, low, power);
 }
 
 static inline void
@@ -328,43 +320,34 @@ attend_sums(KEYS_PLACES, PLACE_CONST(scores), PLACE_CONST(maxima), PLACE(parts),
     }
 }
 
-/* sum / (weights + e^(sink - largest)): a loud sink makes the denominator larger than f32 holds. */
-static inline float
-divide_head(float sum, float weights, float sink, float largest)
-{
-    const float above = sink - largest;
-    if (above > 80.0f) {
-        const float half_way = exact_exp(-0.5f * above); /* the weights, at most n_keys, do not show beside e^80 */
-        return sum * half_way * half_way;
-    }
-    return sum / (weights + exp_difference(sink, largest));
-}
-
-/* row: [head_dim] */
+/* n_rows: heads that parts, weights and largest have room for.  row: [head_dim] */
 kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
 attend_finish(PLACE_CONST(parts), PLACE_CONST(weights), PLACE_CONST(largest), PLACE_CONST(sinks), PLACE_CONST(inv_freq),
-              PLACE(o), ulong position, uint window, uint ratio, uint top_k, uint entries, uint n_heads, uint head_dim,
-              uint rope_dim, uint n_chunks, uint native, local float *row)
+              PLACE(o), ulong position, uint window, uint ratio, uint top_k, uint entries, uint n_heads, uint n_rows,
+              uint head_dim, uint rope_dim, uint n_chunks, uint native, local float *row)
 {
     const uint item = (uint)get_local_id(0), head = (uint)get_group_id(0), nope = head_dim - rope_dim;
     const ulong token = get_group_id(1), at = position + token;
     const uint n_window = at + 1 < window ? (uint)at + 1 : window;
     const uint n_entries = entries == 0 ? 0 : (entries == 1 ? (uint)((at + 1) / ratio) : top_k);
     const uint n_used = (n_window + n_entries + CHUNK - 1) / CHUNK;
-    const global float *part = AT_CONST(float, parts) + (token * n_chunks * n_heads + head) * head_dim;
-    const global float *weight = AT_CONST(float, weights) + token * n_chunks * n_heads + head;
-    const float sink = AT_CONST(float, sinks)[head], most = AT_CONST(float, largest)[token * n_heads + head];
+    const global float *part = AT_CONST(float, parts) + (token * n_chunks * n_rows + head) * head_dim;
+    const global float *weight = AT_CONST(float, weights) + token * n_chunks * n_rows + head;
+    const float sink = AT_CONST(float, sinks)[head], most = AT_CONST(float, largest)[token * n_rows + head];
     global float *out = AT(float, o) + (token * n_heads + head) * head_dim;
     float total = 0.0f;
+    UNROLL_LOADS
     for (uint c = 0; c < n_used; c++) {
-        total += weight[(ulong)c * n_heads];
+        total += weight[(ulong)c * n_rows];
     }
+    const float2 divisor = head_divisor(total, sink, most);
     for (uint d = item; d < head_dim; d += ITEMS) {
         float sum = 0.0f;
+        UNROLL_LOADS
         for (uint c = 0; c < n_used; c++) {
-            sum += part[(ulong)c * n_heads * head_dim + d];
+            sum += part[(ulong)c * n_rows * head_dim + d];
         }
-        const float value = divide_head(sum, total, sink, most);
+        const float value = divide_head(sum, divisor);
         row[d] = native ? round_bf16(value) : value;
     }
     barrier(CLK_LOCAL_MEM_FENCE);

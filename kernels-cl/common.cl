@@ -13,9 +13,16 @@
 #pragma OPENCL EXTENSION cl_khr_subgroups : enable
 #endif
 
-#ifdef OCL_CPU
-/* PoCL lets the threads share the number of the work item in a function that is called twice and not inlined. */
+/* Functions are parts of their kernels: arrays that they are given stay in registers.  PoCL drops the word, and then lets
+ * its threads share the number of the work item in a function that is called twice. */
+#undef inline
 #define inline inline __attribute__((always_inline))
+
+/* Loads of several turns are under way together. */
+#ifdef OCL_NVIDIA
+#define UNROLL_LOADS _Pragma("unroll 4")
+#else
+#define UNROLL_LOADS
 #endif
 
 /* The place that arguments `global uchar *x_mem, ulong x_at` name, as elements of a type. */
@@ -396,15 +403,21 @@ turn_of(float angle)
     return (float2)(quarter == 1 || quarter == 2 ? -x : x, quarter >= 2 ? -y : y);
 }
 
-/* A pair of rotary elements turned by (float)position * inv_freq; direction 1, or -1 to turn back. */
+/* A pair of rotary elements turned by an angle, of which cosine and sine are given; direction 1, or -1 to turn back. */
 static inline float2
-rotate_pair(float2 pair, ulong position, float inv_freq, int direction, uint native)
+turn_pair(float2 pair, float2 turn, int direction, uint native)
 {
-    const float2 turn = turn_of(convert_float_rte(position) * inv_freq);
     const float sine = direction < 0 ? -turn.y : turn.y;
     const float x = fma(pair.x, turn.x, -(pair.y * sine));
     const float y = fma(pair.x, sine, pair.y * turn.x);
     return native ? (float2)(round_bf16(x), round_bf16(y)) : (float2)(x, y);
+}
+
+/* The same by the angle (float)position * inv_freq. */
+static inline float2
+rotate_pair(float2 pair, ulong position, float inv_freq, int direction, uint native)
+{
+    return turn_pair(pair, turn_of(convert_float_rte(position) * inv_freq), direction, native);
 }
 
 /* The last rope_dim of n elements turned, in place.  row: [n] */
@@ -419,6 +432,35 @@ group_rotate(local float *row, uint n, uint rope_dim, const global float *inv_fr
         tail[2 * i + 1] = turned.y;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
+}
+
+/* ---- softmax ---- */
+
+/* e^(a - b), what the difference loses to rounding included, unless it is next to nothing. */
+static inline float
+exp_difference(float a, float b)
+{
+    float low;
+    const float high = two_sum(a, -b, &low);
+    const float power = exact_exp(high);
+    return high < -80.0f ? power : fma(power, low, power);
+}
+
+/* What a head's sums are divided by, weights + e^(sink - largest).  A loud sink makes that larger than f32 holds: then y is
+ * not 0, and sums are multiplied with it twice. */
+static inline float2
+head_divisor(float weights, float sink, float largest)
+{
+    const float above = sink - largest;
+    /* the weights, at most n_keys, do not show beside e^80 */
+    return above > 80.0f ? (float2)(1.0f, exact_exp(-0.5f * above))
+                         : (float2)(weights + exp_difference(sink, largest), 0.0f);
+}
+
+static inline float
+divide_head(float sum, float2 divisor)
+{
+    return divisor.y != 0.0f ? sum * divisor.y * divisor.y : sum / divisor.x;
 }
 
 /* ---- scores of the indexer ---- */

@@ -2,6 +2,7 @@
 KERNELS_CL = \
 	kernels-cl/common.cl \
 	kernels-cl/attend.cl \
+	kernels-cl/attend_mma.cl \
 	kernels-cl/compress.cl \
 	kernels-cl/embed.cl \
 	kernels-cl/expert.cl \

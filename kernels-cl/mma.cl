@@ -140,6 +140,35 @@ pair_bf16(float low, float high)
     return pair;
 }
 
+/* Whether any lane's is true.  There is no emulation: it answers what else would be a branch around a meeting. */
+static inline bool
+warp_any(bool is)
+{
+    uint any;
+    asm volatile("{ .reg .pred p, q; setp.ne.u32 p, %1, 0; vote.sync.any.pred q, p, 0xFFFFFFFF; selp.u32 %0, 1, 0, q; }"
+                 : "=r"(any)
+                 : "r"((uint)is));
+    return any != 0;
+}
+
+/* Products of two pairs of bf16, each rounded to bf16. */
+static inline uint
+multiply_bf16(uint a, uint b)
+{
+    uint pair;
+    asm volatile("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(pair) : "r"(a), "r"(b), "r"(0x80008000u));
+    return pair;
+}
+
+/* The larger of 0 and each of a pair; a NaN becomes 0. */
+static inline uint
+relu_bf16(uint a)
+{
+    uint pair;
+    asm volatile("max.bf16x2 %0, %1, %2;" : "=r"(pair) : "r"(a), "r"(0u));
+    return pair;
+}
+
 /* 16 bytes from global to local memory, on their way until copy_wait; both at multiples of 16. */
 static inline void
 copy_start(local void *to, const global void *from)
@@ -268,6 +297,20 @@ static inline uint
 pair_bf16(float low, float high)
 {
     return (uint)bf16_from_f32(low) | (uint)bf16_from_f32(high) << 16;
+}
+
+static inline uint
+multiply_bf16(uint a, uint b)
+{
+    return pair_bf16(bf16_to_f32((ushort)a) * bf16_to_f32((ushort)b),
+                     bf16_to_f32((ushort)(a >> 16)) * bf16_to_f32((ushort)(b >> 16)));
+}
+
+static inline uint
+relu_bf16(uint a)
+{
+    const float low = bf16_to_f32((ushort)a), high = bf16_to_f32((ushort)(a >> 16));
+    return (low > 0.0f ? a & 0xFFFFu : 0u) | (high > 0.0f ? a & 0xFFFF0000u : 0u);
 }
 
 static inline void

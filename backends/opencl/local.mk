@@ -4,6 +4,8 @@ if BUILD_OPENCL
 noinst_LTLIBRARIES += backends/opencl/libopencl.la
 endif
 backends_opencl_libopencl_la_SOURCES = \
+	backends/opencl/attend.h \
+	backends/opencl/attend_mma.c \
 	backends/opencl/buffer.c \
 	backends/opencl/cache.c \
 	backends/opencl/call.c \

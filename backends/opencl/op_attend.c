@@ -1,10 +1,12 @@
-/* op_attend.c - attention: scores, sums by chunks of keys, and their end (kernels-cl/attend.cl).  Tokens are taken in
- * slices whose scores and sums fit the work space; a token's bits depend on no slice. */
+/* op_attend.c - attention: scores, sums by chunks of keys, and their end (kernels-cl/attend.cl; attend_mma.c has
+ * another way where the device multiplies matrices).  Tokens are taken in slices whose scores and sums fit the work
+ * space; a token's bits depend on no slice. */
 #include <config.h>
 
 #include <math.h>
 #include <stdio.h>
 
+#include "backends/opencl/attend.h"
 #include "backends/opencl/rows.h"
 
 /* As attend.cl has them. */
@@ -19,16 +21,6 @@
 #define MAX_SLICE 32768u /* work-groups in one dimension */
 /* Work-groups that a compute unit should have before heads share more of them. */
 #define GROUPS_A_UNIT 4u
-
-struct attend {
-    struct ocl_span q, ring, entries, indices, sinks, inv_freq, o;
-    struct ocl_span scores, maxima, parts, weights, largest;
-    uint64_t row_bytes;
-    uint32_t max_keys, n_tiles, n_chunks; /* of the token that has most keys */
-    uint32_t head_steps;
-    uint32_t first, n; /* tokens of the slice */
-    char defines[32];
-};
 
 static void
 check_arguments(struct ocl_call *call, const struct hearth_op_attention *op)
@@ -50,22 +42,19 @@ visible(const struct hearth_op_attention *op)
 }
 
 /* Keys of the last token, which has most. */
-static void
-count_keys(struct ocl_call *call, const struct hearth_op_attention *op, struct attend *work)
+static uint64_t
+count_keys(struct ocl_call *call, const struct hearth_op_attention *op)
 {
     const uint64_t end = op->position + op->n;
     const uint64_t in_window = end < op->window ? end : op->window;
     const uint64_t n_keys = in_window + (op->indices.buffer != NULL ? op->top_k : visible(op));
-    if (ocl_call_check(call, n_keys < INT32_MAX, "keys of a token: within 31 bits wanted")) {
-        work->n_tiles = (uint32_t)rows_divide_up(n_keys, KEYS);
-        work->n_chunks = (uint32_t)rows_divide_up(n_keys, CHUNK);
-        work->max_keys = work->n_tiles * KEYS;
-    }
+    ocl_call_check(call, n_keys < INT32_MAX, "keys of a token: within 31 bits wanted");
+    return n_keys;
 }
 
-static void
-add_keys(struct ocl_call *call, const struct hearth_op_attention *op, const struct attend *work,
-         struct ocl_kernel *kernel)
+void
+ocl_attend_rows(struct ocl_call *call, const struct hearth_op_attention *op, const struct attend *work,
+                struct ocl_kernel *kernel)
 {
     ocl_arg_span(call, kernel, work->ring);
     ocl_arg_span(call, kernel, work->entries);
@@ -79,6 +68,13 @@ add_keys(struct ocl_call *call, const struct hearth_op_attention *op, const stru
     ocl_arg_u32(call, kernel, op->ratio);
     ocl_arg_u32(call, kernel, op->top_k);
     ocl_arg_u32(call, kernel, (uint32_t)work->row_bytes);
+}
+
+static void
+add_keys(struct ocl_call *call, const struct hearth_op_attention *op, const struct attend *work,
+         struct ocl_kernel *kernel)
+{
+    ocl_attend_rows(call, op, work, kernel);
     ocl_arg_u32(call, kernel, op->head_dim);
     ocl_arg_u32(call, kernel, op->rope_dim);
     ocl_arg_u32(call, kernel, op->kv_format);
@@ -124,8 +120,8 @@ launch_sums(struct ocl_call *call, const struct hearth_op_attention *op, const s
     ocl_launch(call, kernel, 3, groups, local);
 }
 
-static void
-launch_finish(struct ocl_call *call, const struct hearth_op_attention *op, const struct attend *work)
+void
+ocl_attend_finish(struct ocl_call *call, const struct hearth_op_attention *op, const struct attend *work)
 {
     const uint64_t token_bytes = (uint64_t)op->n_heads * op->head_dim * sizeof(float);
     const uint32_t entries = op->entries.buffer == NULL ? 0 : (op->indices.buffer == NULL ? 1 : 2);
@@ -144,6 +140,7 @@ launch_finish(struct ocl_call *call, const struct hearth_op_attention *op, const
     ocl_arg_u32(call, kernel, op->top_k);
     ocl_arg_u32(call, kernel, entries);
     ocl_arg_u32(call, kernel, op->n_heads);
+    ocl_arg_u32(call, kernel, work->n_rows);
     ocl_arg_u32(call, kernel, op->head_dim);
     ocl_arg_u32(call, kernel, op->rope_dim);
     ocl_arg_u32(call, kernel, work->n_chunks);
@@ -161,8 +158,12 @@ choose_steps(const struct ocl_call *call, const struct hearth_op_attention *op, 
 }
 
 static void
-run(struct ocl_call *call, const struct hearth_op_attention *op, struct attend *work)
+run(struct ocl_call *call, const struct hearth_op_attention *op, struct attend *work, uint64_t n_keys)
 {
+    work->n_tiles = (uint32_t)rows_divide_up(n_keys, KEYS);
+    work->n_chunks = (uint32_t)rows_divide_up(n_keys, CHUNK);
+    work->max_keys = work->n_tiles * KEYS;
+    work->n_rows = op->n_heads;
     const uint64_t n_parts = (uint64_t)work->n_chunks * op->n_heads;
     const uint64_t floats =
         (uint64_t)op->n_heads * ((uint64_t)work->max_keys + work->n_tiles + 1) + n_parts * ((uint64_t)op->head_dim + 1);
@@ -181,7 +182,7 @@ run(struct ocl_call *call, const struct hearth_op_attention *op, struct attend *
         work->n = (uint32_t)(op->n - first < at_once ? op->n - first : at_once);
         launch_scores(call, op, work);
         launch_sums(call, op, work);
-        launch_finish(call, op, work);
+        ocl_attend_finish(call, op, work);
     }
 }
 
@@ -195,7 +196,7 @@ ocl_attention(struct ocl_call *call, const struct hearth_op_attention *op)
         return;
     }
     const uint64_t used_slots = op->position + op->n < op->ring_slots ? op->position + op->n : op->ring_slots;
-    count_keys(call, op, &work);
+    const uint64_t n_keys = count_keys(call, op);
     work.q = ocl_view_f32(call, "q", op->q, n_heads, op->head_dim);
     work.o = ocl_view_f32(call, "o", op->o, n_heads, op->head_dim);
     work.ring = ocl_view(call, "ring", op->ring, used_slots, work.row_bytes, 1);
@@ -207,7 +208,9 @@ ocl_attention(struct ocl_call *call, const struct hearth_op_attention *op)
     }
     work.sinks = ocl_vector(call, "sinks", op->sinks, op->n_heads);
     work.inv_freq = ocl_vector(call, "inv_freq", op->inv_freq, op->rope_dim / 2);
-    if (call->status == 0) {
-        run(call, op, &work);
+    if (call->status == 0 && ocl_attend_has_mma(call, op, &work)) {
+        ocl_attend_mma(call, op, &work, n_keys);
+    } else if (call->status == 0) {
+        run(call, op, &work, n_keys);
     }
 }

@@ -7,6 +7,7 @@ KERNELS_CL = \
 	kernels-cl/embed.cl \
 	kernels-cl/expert.cl \
 	kernels-cl/index.cl \
+	kernels-cl/index_mma.cl \
 	kernels-cl/kv.cl \
 	kernels-cl/measure.cl \
 	kernels-cl/mhc.cl \

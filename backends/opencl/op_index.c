@@ -8,12 +8,20 @@
 #include "backends/opencl/rows.h"
 
 #define QUERY_ITEMS 64u
-#define SELECT_ITEMS 256u
+#define SELECT_ITEMS 1024u
+#define SELECT_ITEMS_CPU 256u
 /* As index.cl has them. */
 #define SCORE_KEYS 32u /* SCORE_BLOCK of common.cl */
 #define SCORE_HEADS 16u
 #define SCORE_KEY_LANES 16u
 #define SCORE_HEAD_LANES 8u
+
+/* As index_mma.cl has them; several work-groups of a unit give it something to do when one of them ends. */
+#define MMA_WARPS 8u
+#define MMA_WIDTH 128u
+#define MMA_HEADS 16u
+#define MMA_MAX_HEADS 64u
+#define MMA_WAVES 4u
 
 /* Scores of so many bytes are kept at once: tokens of a long prompt are scored in slices. */
 #define SCORES_BYTES (64u << 20)
@@ -88,11 +96,45 @@ launch_scores(struct ocl_call *call, const struct hearth_op_index_topk *op, cons
     ocl_launch(call, kernel, 2, groups, local);
 }
 
+/* Whether index_mma.cl can score: by shapes alone, so that a token's scores are the same in every command. */
+static bool
+has_mma(const struct ocl_call *call, const struct hearth_op_index_topk *op)
+{
+    return call->device->uses_mma && call->native && op->kv_format == HEARTH_KV_PACKED && op->width == MMA_WIDTH &&
+           op->n_heads <= MMA_MAX_HEADS;
+}
+
+static void
+launch_mma(struct ocl_call *call, const struct hearth_op_index_topk *op, const struct slice *slice)
+{
+    char defines[48];
+    const uint64_t head_bytes = (uint64_t)op->n_heads * sizeof(float);
+    const uint64_t n_units = call->device->caps.n_units * (uint64_t)(slice->n > 1 ? MMA_WAVES : 1);
+    const uint64_t wanted = rows_divide_up(n_units, slice->n), most = rows_divide_up(slice->max_blocks, MMA_WARPS);
+    const size_t groups[2] = {(size_t)(wanted < most ? wanted : most), slice->n};
+    const size_t local[2] = {MMA_WARPS * 32u, 1};
+    snprintf(defines, sizeof defines, "-DNATIVE -DHEAD_TILES=%u", (uint32_t)rows_divide_up(op->n_heads, MMA_HEADS));
+    struct ocl_kernel *kernel = ocl_kernel(call, "index_mma", defines, "index_scores_mma");
+    ocl_arg_span(call, kernel, ocl_at(slice->q, slice->first * head_bytes * op->width));
+    ocl_arg_span(call, kernel, ocl_at(slice->head_weights, slice->first * head_bytes));
+    ocl_arg_span(call, kernel, slice->keys);
+    ocl_arg_span(call, kernel, slice->orders);
+    ocl_arg_span(call, kernel, slice->maxima);
+    ocl_arg_u64(call, kernel, op->position + slice->first);
+    ocl_arg_u32(call, kernel, op->n_heads);
+    ocl_arg_u32(call, kernel, op->ratio);
+    ocl_arg_u32(call, kernel, op->top_k);
+    ocl_arg_u32(call, kernel, (uint32_t)slice->row_bytes);
+    ocl_arg_u32(call, kernel, (uint32_t)slice->max_blocks);
+    ocl_arg_f32(call, kernel, (float)(1.0 / sqrt((double)op->width) / sqrt((double)op->n_heads)));
+    ocl_launch(call, kernel, 2, groups, local);
+}
+
 static void
 launch_select(struct ocl_call *call, const struct hearth_op_index_topk *op, const struct slice *slice)
 {
     char defines[32];
-    const uint32_t group = rows_group(call, SELECT_ITEMS);
+    const uint32_t group = rows_group(call, call->device->caps.is_cpu ? SELECT_ITEMS_CPU : SELECT_ITEMS);
     snprintf(defines, sizeof defines, "-DGROUP=%u%s", group, call->native ? " -DNATIVE" : "");
     struct ocl_kernel *kernel = ocl_kernel(call, "select", defines, "index_select");
     ocl_arg_span(call, kernel, slice->orders);
@@ -144,7 +186,9 @@ ocl_index_topk(struct ocl_call *call, const struct hearth_op_index_topk *op)
     for (uint64_t first = 0; first < op->n && call->status == 0; first += at_once) {
         slice.first = (uint32_t)first;
         slice.n = (uint32_t)(op->n - first < at_once ? op->n - first : at_once);
-        if (has_scores) {
+        if (has_scores && has_mma(call, op)) {
+            launch_mma(call, op, &slice);
+        } else if (has_scores) {
             launch_scores(call, op, &slice);
         }
         launch_select(call, op, &slice);

@@ -16,7 +16,7 @@
  * mhc_dots: a work-group is ROWS rows, TOKENS tokens and one piece; few rows and tokens where there is little to do.
  * Every sum is made in one order whatever ROWS and TOKENS are.
  * mhc_collapse: a work-group makes normed of a token; with comb a second one makes post and comb.
- * mhc_post: an item is one place of a token's STREAMS streams. */
+ * mhc_post is in sum.cl. */
 
 #if DTYPE == DTYPE_F32
 #define FN_TYPE float
@@ -210,7 +210,9 @@ make_normed(const struct mixes *mixes, const global float *x, const global float
         pre[s] = exact_sigmoid(mix(mixes, s, 0)) + mixes->hc_eps;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
+#ifdef OCL_NVIDIA
 #pragma unroll 4
+#endif
     for (uint d = item; d < n; d += GROUP) {
         float sum = 0.0f;
 #pragma unroll
@@ -236,7 +238,7 @@ mhc_collapse(PLACE_CONST(streams), PLACE_CONST(parts), PLACE_CONST(base), PLACE_
 {
     local float shared[GROUP];
     const ulong token = get_group_id(1);
-    const uint is_comb = get_group_id(0) == 1; /* either half is left out by counts of 0 (common.cl says why) */
+    const uint is_comb = get_group_id(0) == 1;
     struct mixes mixes = {AT_CONST(float, parts) + token * (n_mix + 1) * n_pieces,
                           AT_CONST(float, base),
                           AT_CONST(float, scale),
@@ -244,36 +246,21 @@ mhc_collapse(PLACE_CONST(streams), PLACE_CONST(parts), PLACE_CONST(base), PLACE_
                           n_pieces,
                           hc_eps};
     mixes.factor = 1.0f / sqrt(sum_parts(&mixes, n_mix) / ((float)STREAMS * (float)dim) + norm_eps);
-    make_normed(&mixes, AT_CONST(float, streams) + token * STREAMS * dim, AT_CONST(float, norm),
-                AT(float, normed) + token * dim, dim, is_comb ? 0 : dim, norm_eps, native, space, shared);
-    make_comb(&mixes, AT(float, post) + token * STREAMS, AT(float, comb) + token * STREAMS * STREAMS,
-              is_comb ? STREAMS : 0, is_comb ? n_iterations : 0, space);
-}
+    const uint n_normed = is_comb ? 0 : dim, n_comb = is_comb ? STREAMS : 0;
+    const global float *x = AT_CONST(float, streams) + token * STREAMS * dim;
+    global float *out = AT(float, post) + token * STREAMS;
+    global float *matrix = AT(float, comb) + token * STREAMS * STREAMS;
+#ifdef OCL_CPU /* either half is left out by counts of 0: common.cl says why */
+    make_normed(&mixes, x, AT_CONST(float, norm), AT(float, normed) + token * dim, dim, n_normed, norm_eps, native, space,
+                shared);
+    make_comb(&mixes, out, matrix, n_comb, is_comb ? n_iterations : 0, space);
+#else
+    if (is_comb) {
+        make_comb(&mixes, out, matrix, n_comb, n_iterations, space);
+    } else {
+        make_normed(&mixes, x, AT_CONST(float, norm), AT(float, normed) + token * dim, dim, n_normed, norm_eps, native,
+                    space, shared);
+    }
 #endif
-
-#ifdef STREAMS
-kernel void
-mhc_post(PLACE(streams), PLACE_CONST(result), PLACE_CONST(post), PLACE_CONST(comb), uint dim, uint native)
-{
-    const uint d = (uint)get_global_id(0);
-    const ulong token = get_group_id(1);
-    if (d >= dim) {
-        return;
-    }
-    global float *x = AT(float, streams) + token * STREAMS * dim + d;
-    const global float *posts = AT_CONST(float, post) + token * STREAMS;
-    const global float *combs = AT_CONST(float, comb) + token * STREAMS * STREAMS;
-    const float output = AT_CONST(float, result)[token * dim + d];
-    float old[STREAMS];
-    for (uint j = 0; j < STREAMS; j++) {
-        old[j] = x[(ulong)j * dim];
-    }
-    for (uint k = 0; k < STREAMS; k++) {
-        float sum = posts[k] * output;
-        for (uint j = 0; j < STREAMS; j++) {
-            sum = fma(combs[j * STREAMS + k], old[j], sum);
-        }
-        x[(ulong)k * dim] = native ? round_bf16(sum) : sum;
-    }
 }
 #endif

@@ -10,7 +10,6 @@
 #define DOT_PIECE 1024u
 #define COLLAPSE_ITEMS 1024u
 #define COLLAPSE_ITEMS_CPU 256u
-#define POST_ITEMS 64u
 #define MAX_STREAMS 1024u /* keeps (2 + S) S within 32 bits */
 
 /* With this many tokens there are work-groups enough for tiles of rows and tokens. */
@@ -151,28 +150,4 @@ ocl_mhc_head(struct ocl_call *call, const struct hearth_op_mhc_head *op)
         .hc_eps = op->hc_eps,
     };
     collapse(call, &work, op->fn);
-}
-
-void
-ocl_mhc_post(struct ocl_call *call, const struct hearth_op_mhc_post *op)
-{
-    char defines[32];
-    const uint64_t n_streams = op->n_streams;
-    const uint32_t group = rows_group(call, POST_ITEMS);
-    const size_t groups[2] = {(size_t)rows_divide_up(op->dim, group), op->n};
-    const size_t local[2] = {group, 1};
-    ocl_call_check(call, n_streams > 0 && n_streams <= MAX_STREAMS, "n_streams: 1 .. 1024 wanted");
-    const struct ocl_span streams = ocl_view_f32(call, "streams", op->streams, op->n, n_streams * op->dim);
-    const struct ocl_span result = ocl_view_f32(call, "result", op->result, op->n, op->dim);
-    const struct ocl_span post = ocl_view_f32(call, "post", op->post, op->n, n_streams);
-    const struct ocl_span comb = ocl_view_f32(call, "comb", op->comb, op->n, n_streams * n_streams);
-    snprintf(defines, sizeof defines, "-DSTREAMS=%u", op->n_streams);
-    struct ocl_kernel *kernel = ocl_kernel(call, "mhc", defines, "mhc_post");
-    ocl_arg_span(call, kernel, streams);
-    ocl_arg_span(call, kernel, result);
-    ocl_arg_span(call, kernel, post);
-    ocl_arg_span(call, kernel, comb);
-    ocl_arg_u32(call, kernel, op->dim);
-    ocl_arg_u32(call, kernel, call->native);
-    ocl_launch(call, kernel, 2, groups, local);
 }

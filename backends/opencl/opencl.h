@@ -253,5 +253,10 @@ bool ocl_layout_write(struct ocl_layout layout, const struct hearth_matrix *matr
 size_t ocl_count_linears(const struct hearth_command *commands, size_t n_commands);
 /* So many, together. */
 void ocl_linears(struct ocl_call *call, const struct hearth_command *commands, size_t n_commands);
+/* Whether the second command is an mhc_post of what the first one, a moe_sum, makes. */
+bool ocl_is_sum_and_post(const struct hearth_command *first, const struct hearth_command *second);
+/* Both, together. */
+void ocl_sum_and_post(struct ocl_call *call, const struct hearth_op_moe_sum *sum_op,
+                      const struct hearth_op_mhc_post *post_op);
 
 #endif

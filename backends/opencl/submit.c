@@ -33,7 +33,17 @@ ocl_supports(const struct hearth_device *device, uint32_t op, uint32_t numerics)
     return op != HEARTH_OP_EXPERT_FFN || numerics == HEARTH_EXACT || device->caps.exact_divide;
 }
 
-/* n commands: one, or linears that go together. */
+/* How many commands from the first on are done together. */
+static size_t
+count_together(const struct hearth_command *commands, size_t n)
+{
+    if (commands[0].op == HEARTH_OP_LINEAR) {
+        return ocl_count_linears(commands, n);
+    }
+    return n > 1 && ocl_is_sum_and_post(&commands[0], &commands[1]) ? 2 : 1;
+}
+
+/* n commands: one, or what count_together found. */
 static int
 run_commands(struct hearth_device *device, const struct hearth_command *command, size_t n, struct hearth_error *err)
 {
@@ -47,6 +57,8 @@ run_commands(struct hearth_device *device, const struct hearth_command *command,
                             .err = err};
     if (command->op == HEARTH_OP_LINEAR) {
         ocl_linears(&call, command, n);
+    } else if (n > 1) {
+        ocl_sum_and_post(&call, &command[0].args.moe_sum, &command[1].args.mhc_post);
     } else {
         operations[command->op].run(&call, command);
     }
@@ -87,7 +99,7 @@ ocl_submit(struct hearth_device *device, const struct hearth_command *commands, 
     (void)n_waits;
     int status = begin(device, err);
     for (size_t i = 0; i < n_commands && status == 0;) {
-        const size_t n = commands[i].op == HEARTH_OP_LINEAR ? ocl_count_linears(commands + i, n_commands - i) : 1;
+        const size_t n = count_together(commands + i, n_commands - i);
         status = run_commands(device, commands + i, n, err);
         i += n;
     }

@@ -10,7 +10,16 @@
 
 extern const struct hearth_plugin JOINT_PLUGIN;
 
-enum { DIM = 256, INNER = 128, MAX_TOKENS = 9, N_EXPERTS = 5, TOP_K = 2, N_LINEARS = 8, MAX_VALUES = 8192 };
+enum {
+    DIM = 256,
+    INNER = 128,
+    MAX_TOKENS = 9,
+    N_EXPERTS = 5,
+    TOP_K = 2,
+    N_LINEARS = 8,
+    MAX_VALUES = 9216,
+    N_STREAMS = 4
+};
 
 static const uint32_t n_outs[N_LINEARS] = {300, 20, 36, 64, 20, 128, 64, 512};
 static const uint32_t dtypes[N_LINEARS] = {HEARTH_E4M3, HEARTH_BF16,   HEARTH_BF16, HEARTH_BF16,
@@ -161,7 +170,7 @@ make_linear(struct hearth_view x, uint32_t n, uint32_t n_in, uint32_t n_out, uin
 static struct hearth_view
 make_x(uint32_t n)
 {
-    static float values[MAX_TOKENS * DIM];
+    static float values[MAX_TOKENS * TOP_K * DIM];
     const struct hearth_view x = make_view(sizeof(float) * n * DIM);
     for (uint32_t i = 0; i < n * DIM; i++) {
         values[i] = hearth_round_bf16((float)(int32_t)next_random() * 0x1p-30f);
@@ -214,6 +223,10 @@ output_of(const struct hearth_command *command)
         return command->args.linear.y;
     case HEARTH_OP_EXPERT_FFN:
         return command->args.expert_ffn.y;
+    case HEARTH_OP_MOE_SUM:
+        return command->args.moe_sum.y;
+    case HEARTH_OP_MHC_POST:
+        return command->args.mhc_post.streams;
     default:
         return command->args.shared_ffn.y;
     }
@@ -227,6 +240,10 @@ output_size(const struct hearth_command *command)
         return sizeof(float) * command->args.linear.n * command->args.linear.n_out;
     case HEARTH_OP_EXPERT_FFN:
         return sizeof(float) * command->args.expert_ffn.n_slots * DIM;
+    case HEARTH_OP_MOE_SUM:
+        return sizeof(float) * command->args.moe_sum.n * DIM;
+    case HEARTH_OP_MHC_POST:
+        return sizeof(float) * command->args.mhc_post.n * N_STREAMS * DIM;
     default:
         return sizeof(float) * command->args.shared_ffn.n * DIM;
     }
@@ -240,7 +257,8 @@ run(const struct hearth_command *commands, size_t n, size_t together,
 {
     for (size_t i = 0; i < n; i++) {
         ck_assert_uint_le(output_size(&commands[i]), sizeof outputs[i]);
-        memset(outputs[i], 0xA5, sizeof outputs[i]);
+        /* streams are read, too: numbers near 1 */
+        memset(outputs[i], commands[i].op == HEARTH_OP_MHC_POST ? 0x3F : 0xA5, sizeof outputs[i]);
         write_view(output_of(&commands[i]), outputs[i], output_size(&commands[i]));
     }
     for (size_t i = 0; i < n; i += together) {
@@ -313,6 +331,40 @@ START_TEST(experts_and_the_shared_one)
 }
 END_TEST
 
+/* What the experts made becomes one and returns to the streams; the second time another row returns. */
+START_TEST(a_sum_and_its_return)
+{
+    if (device == NULL) {
+        return;
+    }
+    const uint32_t n = _i % 2 == 0 ? 1 : MAX_TOKENS;
+    const uint32_t numerics = _i / 2 % 2 == 0 ? HEARTH_NATIVE : HEARTH_EXACT;
+    const struct hearth_view routes = make_view(n * TOP_K * sizeof(struct hearth_route));
+    struct hearth_route list[MAX_TOKENS * TOP_K];
+    for (uint32_t r = 0; r < n * TOP_K; r++) {
+        list[r] = (struct hearth_route){r / TOP_K, r, next_random() % N_EXPERTS, 1.0f};
+    }
+    write_view(routes, list, n * TOP_K * sizeof(struct hearth_route));
+    struct hearth_command commands[2] = {{.op = HEARTH_OP_MOE_SUM, .numerics = numerics},
+                                         {.op = HEARTH_OP_MHC_POST, .numerics = numerics}};
+    commands[0].args.moe_sum = (struct hearth_op_moe_sum){.parts = make_x(n * TOP_K),
+                                                          .routes = routes,
+                                                          .shared = make_x(n),
+                                                          .y = make_view(sizeof(float) * n * DIM),
+                                                          .n = n,
+                                                          .top_k = TOP_K,
+                                                          .dim = DIM};
+    commands[1].args.mhc_post = (struct hearth_op_mhc_post){.streams = make_view(sizeof(float) * n * N_STREAMS * DIM),
+                                                            .result = _i < 4 ? commands[0].args.moe_sum.y : make_x(n),
+                                                            .post = make_x(n),
+                                                            .comb = make_x(n),
+                                                            .n = n,
+                                                            .n_streams = N_STREAMS,
+                                                            .dim = DIM};
+    expect_same_bits(commands, 2);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -323,6 +375,7 @@ main(void)
     tcase_add_loop_test(tests, linears_of_one_input, 0, 4);
     tcase_add_test(tests, linears_that_meet_in_memory);
     tcase_add_loop_test(tests, experts_and_the_shared_one, 0, 4);
+    tcase_add_loop_test(tests, a_sum_and_its_return, 0, 8);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

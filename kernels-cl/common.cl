@@ -284,11 +284,38 @@ meet_few(uint n_items)
     barrier(CLK_LOCAL_MEM_FENCE);
 }
 
+#ifdef OCL_NVIDIA
+/* The sum of a warp's values, for all of its lanes. */
+static inline float
+warp_sum(float value)
+{
+    for (uint reach = 16; reach > 0; reach /= 2) {
+        float other;
+        __asm__ volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=f"(other) : "f"(value), "r"(reach));
+        value += other;
+    }
+    return value;
+}
+#endif
+
 /* The sum of all items' values, in an order that the group's size alone fixes.  parts: [group size] */
 static inline float
 group_sum(float value, local float *parts)
 {
     const uint item = (uint)get_local_id(0);
+#ifdef OCL_NVIDIA
+    const uint n_warps = (uint)get_local_size(0) / 32u;
+    if (n_warps > 0u) { /* at most 32, and a power of two */
+        value = warp_sum(value);
+        if (item % 32u == 0u) {
+            parts[item / 32u] = value;
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        value = warp_sum(item % 32u < n_warps ? parts[item % 32u] : 0.0f);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        return value;
+    }
+#endif
     parts[item] = value;
     barrier(CLK_LOCAL_MEM_FENCE);
     for (uint reach = (uint)get_local_size(0) / 2; reach > 0; reach /= 2) {

@@ -40,11 +40,6 @@ cpu_padded(uint64_t n)
 
 enum cpu_tier { CPU_TIER_AVX2 = 0, CPU_TIER_AVX512, CPU_TIER_VNNI, CPU_TIER_BF16, CPU_TIER_AMX, CPU_N_TIERS };
 
-/* The best tier whose machine code has passed the conformance suite; a higher one must be asked for by name.  AVX2,
- * AVX-512 and VNNI have passed it on real processors.  BF16 and AMX have run on an emulated one alone (tools/emulate),
- * and how fast AMX is nobody has measured. */
-#define CPU_TIER_PROVEN CPU_TIER_VNNI
-
 struct hearth_device {
     const struct cpu_kernels *kernels;
     struct cpu_places *places;
@@ -65,6 +60,8 @@ void cpu_say_once(enum cpu_matter matter, const char *text);
 
 /* The best tier of this processor, or -1: not even AVX2, FMA, BMI2 and F16C. */
 int cpu_tier_best(void);
+/* The tier that is used unless another is named.  All have passed the conformance suite on real processors. */
+int cpu_tier_default(int best);
 /* Asks the system for what the tier needs.  Returns the tier, or the next below if it is refused. */
 int cpu_tier_ask(int tier);
 const char *cpu_tier_name(int tier);
@@ -137,26 +134,39 @@ enum cpu_form {
     CPU_FORM_PLAIN = 1,  /* f32, in order */
     CPU_FORM_SPLIT = 2,  /* f32, each 4 W elements in the order of vf_load_e4m3, times E4M3_LIFT */
     CPU_FORM_DIGITS = 4, /* struct cpu_digits */
-    CPU_FORM_CODES = 8   /* split; e4m3 values without their scales */
+    CPU_FORM_CODES = 8,  /* split; e4m3 values without their scales */
+    CPU_FORM_PAIRS = 16  /* bf16 of x itself, where the tier multiplies bf16 rows in tiles */
 };
 
 /* Columns of bf16 pairs that lie together: of all tokens columns 0 .. 511, then those of 512 .. 1023 and so on, so that
- * what meets a tile of weights lies close. */
+ * what meets a tile of weights lies close.  Their order within blocks is the kernels'. */
 #define CPU_PAIRS_COLS 512u
+#define CPU_PAIRS_BLOCK 256u
 
+static inline uint64_t
+cpu_pairs_padded(uint64_t n)
+{
+    return (n + CPU_PAIRS_BLOCK - 1) / CPU_PAIRS_BLOCK * CPU_PAIRS_BLOCK;
+}
+
+/* col: a multiple of a block */
 static inline uint64_t
 cpu_pairs_at(uint64_t n_padded, uint64_t n_tokens, uint64_t token, uint64_t col)
 {
-    const uint64_t first = col / CPU_PAIRS_COLS * CPU_PAIRS_COLS;
-    const uint64_t width = n_padded - first < CPU_PAIRS_COLS ? n_padded - first : CPU_PAIRS_COLS;
-    return first * n_tokens + token * width + (col - first);
+    const uint64_t first = col / CPU_PAIRS_COLS * CPU_PAIRS_COLS, left = cpu_pairs_padded(n_padded) - first;
+    return first * n_tokens + token * (left < CPU_PAIRS_COLS ? left : CPU_PAIRS_COLS) + (col - first);
 }
+
+/* Of an input of no more tokens SPLIT holds also those that have pairs: for kernels that take a lone one that way. */
+#define CPU_FEW_TOKENS 16u
 
 struct cpu_input {
     uint64_t n, n_in, n_padded;         /* n_in rounded up to 128; what is beyond n_in is 0 */
     const float *plain, *split, *codes; /* [n][n_padded] */
     const uint16_t *pairs;              /* bf16, in the order of k_pairs.c: of tokens whose activations are such */
-    const bool *has_pairs;              /* [n], where the tier multiplies pairs; split holds the others alone */
+    const bool *has_pairs;       /* [n], where the tier multiplies pairs; split holds the others, or CPU_FEW_TOKENS */
+    const uint16_t *plain_pairs; /* PAIRS, of tokens whose activations are such */
+    const bool *has_plain_pairs; /* [n] */
     const struct cpu_digits *digits;    /* [n][n_padded / 32] */
     const uint8_t *scales;              /* [n][n_padded / 128], with codes */
 };

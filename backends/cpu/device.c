@@ -2,7 +2,7 @@
  *
  * Options: `threads`, 1 .. 1024, without it one for each core the process may use; `smt`, yes or no: one for each
  * hardware thread of those cores instead (no); `pin`, yes or no: whether worker threads stay on one core each (yes);
- * `tier`, the name of a set of kernels that the processor can run (CPU_TIER_PROVEN or what is below it); `head`, bf16
+ * `tier`, the name of a set of kernels that the processor can run (cpu_tier_default); `head`, bf16
  * (as the checkpoint has it) or e4m3. */
 #include <config.h>
 
@@ -84,7 +84,7 @@ read_tier(struct hearth_error *err)
 {
     const int best = cpu_tier_best();
     const char *text = option("tier");
-    int tier = best < CPU_TIER_PROVEN ? best : CPU_TIER_PROVEN;
+    int tier = cpu_tier_default(best);
     const int status = text == NULL || best < 0 ? 0 : find_tier(text, best, &tier, err);
     if (status < 0) {
         return status;

@@ -11,6 +11,9 @@
 #include "backends/cpu/joint.h"
 #include "backends/cpu/kernels.h"
 
+#define MANY_TOKENS 32u
+#define TILED_UNITS 4u
+
 /* Routes of one expert, and its three matrices. */
 struct group {
     const struct host_matrix *w1, *w2, *w3;
@@ -33,6 +36,7 @@ struct ffn {
     struct cpu_input hidden; /* the activations */
     float *gates, *ups;      /* [n_hidden][inner] */
     uint32_t *identity;      /* [n_hidden]: each its own index */
+    uint64_t n_at_once;      /* units that make an item of the lists of work */
     float *y;
     uint64_t dim, inner;
     float limit;
@@ -48,9 +52,23 @@ product_of(const struct ffn *work, const struct host_matrix *weight)
     };
 }
 
-static void
-run_up_units(const struct ffn *work, const struct group *group, uint64_t begin, uint64_t end)
+/* Items of a group. */
+static uint64_t
+count_items(const struct ffn *work, bool up)
 {
+    return (cpu_row_units(up ? work->inner : work->dim) + work->n_at_once - 1) / work->n_at_once;
+}
+
+static uint64_t
+last_unit(const struct ffn *work, uint64_t end, uint64_t rows)
+{
+    return end * work->n_at_once < cpu_row_units(rows) ? end * work->n_at_once : cpu_row_units(rows);
+}
+
+static void
+run_up_items(const struct ffn *work, const struct group *group, uint64_t first, uint64_t last)
+{
+    const uint64_t begin = first * work->n_at_once, end = last_unit(work, last, work->inner);
     const struct host_matrix *matrices[2] = {group->w1, group->w3};
     float *outputs[2] = {work->gates + group->first * work->inner, work->ups + group->first * work->inner};
     const uint64_t first_row = begin * CPU_ROW_UNIT;
@@ -72,8 +90,9 @@ run_up_units(const struct ffn *work, const struct group *group, uint64_t begin, 
 }
 
 static void
-run_down_units(const struct ffn *work, const struct group *group, uint64_t begin, uint64_t end)
+run_down_items(const struct ffn *work, const struct group *group, uint64_t first, uint64_t last)
 {
+    const uint64_t begin = first * work->n_at_once, end = last_unit(work, last, work->dim);
     struct cpu_product product = product_of(work, group->w2);
     product.input = &work->hidden;
     product.tokens = work->identity + group->first;
@@ -84,20 +103,20 @@ run_down_units(const struct ffn *work, const struct group *group, uint64_t begin
     cpu_product_units(work->kernels, &product, begin, end);
 }
 
-/* Cuts items begin .. end-1 of the list of all groups' units at the groups' borders. */
+/* Cuts items begin .. end-1 of the list of all groups' items at the groups' borders. */
 static void
-for_groups(const struct ffn *work, uint64_t n_units, uint64_t begin, uint64_t end,
+for_groups(const struct ffn *work, uint64_t n_items, uint64_t begin, uint64_t end,
            void (*run)(const struct ffn *work, const struct group *group, uint64_t begin, uint64_t end))
 {
     while (begin < end) {
-        const uint64_t i = begin / n_units;
-        const uint64_t last = (i + 1) * n_units < end ? (i + 1) * n_units : end;
-        run(work, &work->groups[i], begin - i * n_units, last - i * n_units);
+        const uint64_t i = begin / n_items;
+        const uint64_t last = (i + 1) * n_items < end ? (i + 1) * n_items : end;
+        run(work, &work->groups[i], begin - i * n_items, last - i * n_items);
         begin = last;
     }
 }
 
-/* The units of one command or two, one list behind the other. */
+/* The items of one command or two, one list behind the other. */
 struct parts {
     const struct ffn *ffn;
     uint32_t n;
@@ -111,9 +130,9 @@ run_up(void *context, uint64_t begin, uint64_t end, uint32_t thread)
     (void)thread;
     for (uint32_t p = 0; p < parts->n && first < end; p++) {
         const struct ffn *work = &parts->ffn[p];
-        const uint64_t n_units = cpu_row_units(work->inner);
-        const uint64_t last = first + work->n_groups * n_units;
-        for_groups(work, n_units, begin > first ? begin - first : 0, (end < last ? end : last) - first, run_up_units);
+        const uint64_t n_items = count_items(work, true);
+        const uint64_t last = first + work->n_groups * n_items;
+        for_groups(work, n_items, begin > first ? begin - first : 0, (end < last ? end : last) - first, run_up_items);
         first = last;
     }
 }
@@ -126,9 +145,9 @@ run_down(void *context, uint64_t begin, uint64_t end, uint32_t thread)
     (void)thread;
     for (uint32_t p = 0; p < parts->n && first < end; p++) {
         const struct ffn *work = &parts->ffn[p];
-        const uint64_t n_units = cpu_row_units(work->dim);
-        const uint64_t last = first + work->n_groups * n_units;
-        for_groups(work, n_units, begin > first ? begin - first : 0, (end < last ? end : last) - first, run_down_units);
+        const uint64_t n_items = count_items(work, false);
+        const uint64_t last = first + work->n_groups * n_items;
+        for_groups(work, n_items, begin > first ? begin - first : 0, (end < last ? end : last) - first, run_down_items);
         first = last;
     }
 }
@@ -151,36 +170,48 @@ take_matrices(struct host_call *call, struct ffn *work, const struct hearth_weig
     }
 }
 
-/* Per unit of a list, taken over all parts. */
+static uint64_t
+count_all(const struct parts *parts, bool up)
+{
+    uint64_t n_items = 0;
+    for (uint32_t p = 0; p < parts->n; p++) {
+        n_items += parts->ffn[p].n_groups * count_items(&parts->ffn[p], up);
+    }
+    return n_items;
+}
+
+/* Per item of a list, taken over all parts. */
 static uint64_t
 mean_cost(const struct parts *parts, bool up)
 {
-    uint64_t n_units = 0, cost = 0;
+    uint64_t cost = 0;
     for (uint32_t p = 0; p < parts->n; p++) {
         const struct ffn *work = &parts->ffn[p];
-        const uint64_t units = cpu_row_units(up ? work->inner : work->dim);
-        const uint64_t bytes =
-            up ? 2 * cpu_unit_bytes(work->groups[0].w1) : cpu_unit_bytes(work->groups[0].w2);
-        n_units += units * work->n_groups;
-        cost += units * bytes * (work->n_groups + work->n_hidden);
+        const uint64_t bytes = up ? 2 * cpu_unit_bytes(work->groups[0].w1) : cpu_unit_bytes(work->groups[0].w2);
+        cost += cpu_row_units(up ? work->inner : work->dim) * bytes * (work->n_groups + work->n_hidden);
     }
-    return cost / n_units;
+    return cost / count_all(parts, up);
 }
 
-static uint64_t
-count_units(const struct parts *parts, bool up)
+/* Few tokens: one list, as the threads' meetings are what costs.  Many: one for each part, whose items are not alike.
+ */
+static void
+run_lists(struct cpu_pool *pool, const struct parts *parts, uint64_t n_tokens, bool up)
 {
-    uint64_t n_units = 0;
-    for (uint32_t p = 0; p < parts->n; p++) {
-        n_units += parts->ffn[p].n_groups * cpu_row_units(up ? parts->ffn[p].inner : parts->ffn[p].dim);
+    const uint32_t n_at_once = n_tokens < MANY_TOKENS ? parts->n : 1;
+    for (uint32_t p = 0; p < parts->n; p += n_at_once) {
+        struct parts list = {parts->ffn + p, n_at_once};
+        cpu_pool_run(pool, count_all(&list, up), 1, mean_cost(&list, up),
+                     (struct cpu_work){up ? run_up : run_down, &list});
     }
-    return n_units;
 }
 
 static void
 take_space(struct host_call *call, struct ffn *work)
 {
     work->kernels = call->device->kernels;
+    /* tiles: activations pass once for all rows of an item */
+    work->n_at_once = work->kernels->has_tiled_rows && work->n_hidden >= MANY_TOKENS * work->n_groups ? TILED_UNITS : 1;
     work->gates = host_scratch_take(call, work->n_hidden * work->inner, sizeof *work->gates);
     work->ups = host_scratch_take(call, work->n_hidden * work->inner, sizeof *work->ups);
     work->identity = host_scratch_take(call, work->n_hidden, sizeof *work->identity);
@@ -212,13 +243,12 @@ run_parts(struct host_call *call, struct ffn *ffn, uint32_t n_parts, const float
     if (call->status < 0) {
         return;
     }
-    cpu_pool_run(pool, count_units(&parts, true), 1, mean_cost(&parts, true), (struct cpu_work){run_up, &parts});
+    run_lists(pool, &parts, n, true);
     for (uint32_t p = 0; p < n_parts && call->status == 0; p++) {
         cpu_input_prepare(call, ffn[p].gates, ffn[p].n_hidden, ffn[p].inner, ffn[p].wanted[1], &ffn[p].hidden);
     }
     if (call->status == 0) {
-        cpu_pool_run(pool, count_units(&parts, false), 1, mean_cost(&parts, false),
-                     (struct cpu_work){run_down, &parts});
+        run_lists(pool, &parts, n, false);
     }
 }
 

@@ -7,8 +7,8 @@ struct prepare {
     const float *x;
     uint64_t n_in, n_padded;
     float *plain, *split, *codes;
-    uint16_t *pairs; /* of all n tokens */
-    bool *has_pairs;
+    uint16_t *pairs, *plain_pairs; /* of all n tokens */
+    bool *has_pairs, *has_plain_pairs;
     uint64_t n;
     struct cpu_digits *digits;
     uint8_t *scales;
@@ -25,7 +25,7 @@ cpu_input_wanted(bool native, bool contract, const struct host_matrix *weight)
     if (weight->dtype == HEARTH_E4M3) {
         return (struct cpu_wanted){quantise && contract ? CPU_FORM_CODES : CPU_FORM_SPLIT, quantise};
     }
-    return (struct cpu_wanted){CPU_FORM_PLAIN, false};
+    return (struct cpu_wanted){CPU_FORM_PLAIN | (weight->dtype == HEARTH_BF16 ? CPU_FORM_PAIRS : 0u), false};
 }
 
 /* Pairs where the tier multiplies them and x allows it, else SPLIT. */
@@ -33,9 +33,9 @@ static void
 prepare_split(const struct prepare *work, const float *x, uint64_t n_in, uint64_t t)
 {
     if (work->pairs != NULL) {
-        work->has_pairs[t] = work->kernels->pairs(x, n_in, work->n_padded, work->pairs, t, work->n);
+        work->has_pairs[t] = work->kernels->pairs(x, n_in, work->n_padded, HEARTH_E4M3, work->pairs, t, work->n);
     }
-    if (work->pairs == NULL || !work->has_pairs[t]) {
+    if (work->pairs == NULL || !work->has_pairs[t] || work->n <= CPU_FEW_TOKENS) {
         work->kernels->split(x, n_in, work->n_padded, work->split + t * work->n_padded);
     }
 }
@@ -69,6 +69,10 @@ prepare_tokens(void *context, uint64_t begin, uint64_t end, uint32_t thread)
         if (work->plain != NULL) {
             work->kernels->plain(x, work->n_in, work->n_padded, work->plain + t * work->n_padded);
         }
+        if (work->plain_pairs != NULL) {
+            work->has_plain_pairs[t] =
+                work->kernels->pairs(x, work->n_in, work->n_padded, HEARTH_BF16, work->plain_pairs, t, work->n);
+        }
         if (work->wanted.quantise) {
             prepare_quantised(work, t, thread);
         } else if (work->split != NULL) {
@@ -93,8 +97,12 @@ cpu_input_prepare(struct host_call *call, const float *x, uint64_t n, uint64_t n
         work.split = host_scratch_take(call, n_values, sizeof *work.split);
     }
     if (wanted.forms & CPU_FORM_SPLIT && work.kernels->pairs != NULL) {
-        work.pairs = host_scratch_take(call, n_values, sizeof *work.pairs);
+        work.pairs = host_scratch_take(call, n * cpu_pairs_padded(n_in), sizeof *work.pairs);
         work.has_pairs = host_scratch_take(call, n, sizeof *work.has_pairs);
+    }
+    if (wanted.forms & CPU_FORM_PAIRS && work.kernels->has_tiled_rows) {
+        work.plain_pairs = host_scratch_take(call, n * cpu_pairs_padded(n_in), sizeof *work.plain_pairs);
+        work.has_plain_pairs = host_scratch_take(call, n, sizeof *work.has_plain_pairs);
     }
     if (wanted.forms & CPU_FORM_CODES) {
         work.codes = host_scratch_take(call, n_values, sizeof *work.codes);
@@ -109,7 +117,8 @@ cpu_input_prepare(struct host_call *call, const float *x, uint64_t n, uint64_t n
     if (call->status < 0) {
         return;
     }
-    if (work.plain != NULL || wanted.quantise || wanted.forms != CPU_FORM_PLAIN) {
+    const uint32_t as_they_are = CPU_FORM_PLAIN | CPU_FORM_PAIRS;
+    if (work.plain != NULL || work.plain_pairs != NULL || wanted.quantise || (wanted.forms & ~as_they_are) != 0) {
         cpu_pool_run(pool, n, 1, work.n_padded * 2, (struct cpu_work){prepare_tokens, &work});
     }
     *ret_input = (struct cpu_input){
@@ -120,6 +129,8 @@ cpu_input_prepare(struct host_call *call, const float *x, uint64_t n, uint64_t n
         .split = work.split,
         .pairs = work.pairs,
         .has_pairs = work.has_pairs,
+        .plain_pairs = work.plain_pairs,
+        .has_plain_pairs = work.has_plain_pairs,
         .codes = work.codes,
         .digits = work.digits,
         .scales = work.scales,

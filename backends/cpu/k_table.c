@@ -18,10 +18,9 @@ const struct cpu_kernels TIERED(cpu_kernels) = {
     .rows = TIERED(k_rows),
 #endif
 #ifdef CPU_TILES
-    .panels = TIERED(k_tile_panels),
-#else
-    .panels = TIERED(k_panels),
+    .has_tiled_rows = true,
 #endif
+    .panels = TIERED(k_panels),
     .panels_exact = TIERED(k_panels_exact),
     .rows_exact = TIERED(k_rows_exact),
     .swiglu = TIERED(k_swiglu),

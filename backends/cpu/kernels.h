@@ -73,12 +73,15 @@ struct cpu_index_tile {
 
 struct cpu_kernels {
     const char *name;
+    bool has_tiled_rows; /* e4m3 and bf16 rows are multiplied in tiles of 16 by 16 */
 
     /* input: one token.  out forms may be NULL; n: elements of x; all forms are n_padded long. */
     void (*plain)(const float *x, uint64_t n, uint64_t n_padded, float *out);
     void (*split)(const float *x, uint64_t n, uint64_t n_padded, float *out);
-    /* Where the tier multiplies pairs of bf16, else NULL.  One of n_tokens tokens; false: x is not exact in bf16. */
-    bool (*pairs)(const float *x, uint64_t n, uint64_t n_padded, uint16_t *pairs, uint64_t token, uint64_t n_tokens);
+    /* Where the tier multiplies pairs of bf16, else NULL.  One of n_tokens tokens, for weights of this type, e4m3 or
+     * bf16; false: x is not exact in bf16. */
+    bool (*pairs)(const float *x, uint64_t n, uint64_t n_padded, uint32_t dtype, uint16_t *pairs, uint64_t token,
+                  uint64_t n_tokens);
     /* values: e4m3 values of x / scale, [n_padded]; scales: [n_padded / 128] */
     void (*quantise)(const float *x, uint64_t n, uint64_t n_padded, float *values, uint8_t *scales);
     /* values *= their scales */

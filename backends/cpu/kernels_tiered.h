@@ -9,14 +9,17 @@
 
 void TIERED(k_plain)(const float *x, uint64_t n, uint64_t n_padded, float *out);
 void TIERED(k_split)(const float *x, uint64_t n, uint64_t n_padded, float *out);
-bool TIERED(k_pairs)(const float *x, uint64_t n, uint64_t n_padded, uint16_t *pairs, uint64_t token, uint64_t n_tokens);
+bool TIERED(k_pairs)(const float *x, uint64_t n, uint64_t n_padded, uint32_t dtype, uint16_t *pairs, uint64_t token,
+                     uint64_t n_tokens);
 void TIERED(k_quantise)(const float *x, uint64_t n, uint64_t n_padded, float *values, uint8_t *scales);
 void TIERED(k_dequantise)(float *values, const uint8_t *scales, uint64_t n_padded);
 void TIERED(k_digits)(const float *values, const uint8_t *scales, uint64_t n_padded, struct cpu_digits *out);
 void TIERED(k_rows)(const struct cpu_product *product, uint64_t begin, uint64_t end);
 void TIERED(k_rows_pairs)(const struct cpu_product *product, uint64_t begin, uint64_t end);
+/* Of rows row .. row+n_rows-1, of e4m3 all of one band of near scales, for at most PAIRS_BATCH tokens that have pairs.
+ */
+void TIERED(k_near_rows)(const struct cpu_product *product, uint64_t row, uint64_t n_rows);
 void TIERED(k_panels)(const struct cpu_product *product, uint64_t begin, uint64_t end);
-void TIERED(k_tile_panels)(const struct cpu_product *product, uint64_t begin, uint64_t end);
 void TIERED(k_panels_exact)(const struct cpu_product *product, uint64_t begin, uint64_t end);
 void TIERED(k_rows_exact)(const struct cpu_product *product, uint64_t begin, uint64_t end);
 void TIERED(k_swiglu)(float *gates, const float *ups, uint64_t n, float limit, const float *weight, bool native);

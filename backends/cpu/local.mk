@@ -19,6 +19,7 @@ CPU_KERNELS = \
 	backends/cpu/k_input.c \
 	backends/cpu/k_layer.c \
 	backends/cpu/k_pack.c \
+	backends/cpu/k_pair_rows.c \
 	backends/cpu/k_pairs.c \
 	backends/cpu/k_panels.c \
 	backends/cpu/k_panels_exact.c \
@@ -30,8 +31,9 @@ CPU_KERNELS = \
 	backends/cpu/lanes.h \
 	backends/cpu/lanes256.h \
 	backends/cpu/lanes512.h \
+	backends/cpu/pairs.h \
 	backends/cpu/panels.h
-CPU_TILE_KERNELS = backends/cpu/k_tiles.c
+CPU_TILE_KERNELS = backends/cpu/k_tile_rows.c
 CPU_AVX2 = -mavx2 -mfma -mf16c -mbmi -mbmi2
 CPU_AVX512 = $(CPU_AVX2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
 
@@ -53,7 +55,7 @@ backends_cpu_libcpu_bf16_la_CFLAGS = $(AM_CFLAGS) $(CPU_AVX512) -mavx512vnni -ma
 
 backends_cpu_libcpu_amx_la_SOURCES = $(CPU_KERNELS) $(CPU_TILE_KERNELS)
 backends_cpu_libcpu_amx_la_CPPFLAGS = $(AM_CPPFLAGS) -DCPU_TIER=amx -DCPU_TILES
-backends_cpu_libcpu_amx_la_CFLAGS = $(backends_cpu_libcpu_bf16_la_CFLAGS) -mamx-tile -mamx-int8
+backends_cpu_libcpu_amx_la_CFLAGS = $(backends_cpu_libcpu_bf16_la_CFLAGS) -mamx-tile -mamx-bf16
 
 backends_cpu_libcpu_la_SOURCES = \
 	backends/cpu/attention.c \

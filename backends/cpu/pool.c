@@ -19,6 +19,8 @@
 /* Below this cost (some 5 us of one core) waking threads costs more than it gains. */
 #define MIN_PARALLEL_COST 60000u
 #define PIECES_PER_THREAD 6u
+/* A piece costs no more: some 300 us of one core, which others would wait for at the end. */
+#define MAX_PIECE_COST 4000000u
 #define SPIN_NS 50000
 
 struct worker {
@@ -169,7 +171,10 @@ cpu_pool_run(struct cpu_pool *pool, uint64_t n_items, uint64_t least, uint64_t c
         work.run(work.context, 0, n_items, 0);
         return;
     }
-    const uint64_t piece = n_items / (pool->n_threads * PIECES_PER_THREAD);
+    uint64_t piece = n_items / (pool->n_threads * PIECES_PER_THREAD);
+    if (cost > 0 && piece > MAX_PIECE_COST / cost) {
+        piece = MAX_PIECE_COST / cost;
+    }
     pool->work = work;
     pool->piece = piece < least ? least : piece;
     for (uint32_t node = 0; node < pool->split->n_nodes; node++) {

@@ -45,11 +45,23 @@ cpu_product_units(const struct cpu_kernels *kernels, const struct cpu_product *p
     cpu_product_rows(kernels, product, begin * CPU_ROW_UNIT, end * CPU_ROW_UNIT < rows ? end * CPU_ROW_UNIT : rows);
 }
 
-/* Rows that a thread takes at least: a panel, or what the rows' kernel takes at once. */
+/* Rows that a thread takes at least: a panel, or what the rows' kernel takes at once.  Where tiles do, activations pass
+ * once for all of them: as many, up to a band, as leave two turns for each thread. */
 static uint64_t
-least_rows(const struct host_matrix *weight)
+least_rows(const struct cpu_kernels *kernels, const struct cpu_product *product, uint32_t n_threads)
 {
-    return weight->packing == CPU_PANELS ? CPU_PANEL_ROWS : 4;
+    const struct host_matrix *weight = product->weight;
+    uint64_t rows = CPU_PANEL_ROWS;
+    if (weight->packing == CPU_PANELS) {
+        return CPU_PANEL_ROWS;
+    }
+    if (!kernels->has_tiled_rows || (weight->dtype != HEARTH_E4M3 && weight->dtype != HEARTH_BF16)) {
+        return 4;
+    }
+    while (product->n_tokens > CPU_PANEL_ROWS && rows < HOST_ACT_BLOCK && weight->rows >= 4 * rows * n_threads) {
+        rows *= 2;
+    }
+    return rows;
 }
 
 struct product_run {
@@ -71,7 +83,8 @@ run_items(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 void
 cpu_product_run(struct host_call *call, const struct cpu_product *product, uint64_t begin, uint64_t end)
 {
-    struct product_run run = {call->device->kernels, product, begin, end, least_rows(product->weight)};
+    struct product_run run = {call->device->kernels, product, begin, end, 0};
+    run.least = least_rows(run.kernels, product, cpu_pool_threads(call->device->pool));
     const uint64_t cost = cpu_unit_bytes(product->weight) / CPU_ROW_UNIT * run.least * (1 + product->n_tokens);
     const uint64_t n_items = (end - begin + run.least - 1) / run.least;
     cpu_pool_run(call->device->pool, n_items, 1, cost, (struct cpu_work){run_items, &run});
@@ -82,12 +95,13 @@ struct products_run {
     const struct cpu_kernels *kernels;
     const struct cpu_product *products;
     uint32_t n_products;
+    uint64_t least[CPU_MAX_JOINT];
 };
 
 static uint64_t
-count_items(const struct host_matrix *weight)
+count_items(const struct products_run *run, uint32_t i)
 {
-    return (weight->rows + least_rows(weight) - 1) / least_rows(weight);
+    return (run->products[i].weight->rows + run->least[i] - 1) / run->least[i];
 }
 
 static void
@@ -98,9 +112,9 @@ run_list(void *context, uint64_t begin, uint64_t end, uint32_t thread)
     (void)thread;
     for (uint32_t i = 0; i < run->n_products && first < end; i++) {
         const struct cpu_product *product = &run->products[i];
-        const uint64_t last = first + count_items(product->weight);
+        const uint64_t last = first + count_items(run, i);
         if (begin < last) {
-            const uint64_t least = least_rows(product->weight), rows = product->weight->rows;
+            const uint64_t least = run->least[i], rows = product->weight->rows;
             const uint64_t row = ((begin > first ? begin : first) - first) * least;
             const uint64_t row_end = ((end < last ? end : last) - first) * least;
             cpu_product_rows(run->kernels, product, row, row_end < rows ? row_end : rows);
@@ -112,11 +126,12 @@ run_list(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 void
 cpu_products_run(struct host_call *call, const struct cpu_product *products, uint32_t n_products)
 {
-    struct products_run run = {call->device->kernels, products, n_products};
+    struct products_run run = {call->device->kernels, products, n_products, {0}};
     uint64_t n_items = 0, cost = 0;
     for (uint32_t i = 0; i < n_products; i++) {
         const struct host_matrix *weight = products[i].weight;
-        n_items += count_items(weight);
+        run.least[i] = least_rows(run.kernels, &products[i], cpu_pool_threads(call->device->pool));
+        n_items += count_items(&run, i);
         cost += cpu_unit_bytes(weight) * weight->rows / CPU_ROW_UNIT * (1 + products[i].n_tokens);
     }
     if (n_items > 0) {

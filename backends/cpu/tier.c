@@ -36,8 +36,7 @@ has_f16c(void)
 #ifdef HAVE_AMX
 
 /* Of cpuid's leaf 7, EDX; of the register that says what the system saves; and how Linux is asked. */
-#define BIT_TILES (1u << 24)
-#define BIT_TILES_INT8 (1u << 25)
+#define BITS_TILES (1u << 22 | 1u << 24) /* of bf16, and any */
 #define STATES_OF_TILES (3u << 17)
 #define ASK_FOR_STATE 0x1023
 #define STATE_TILE_DATA 18
@@ -47,7 +46,7 @@ has_tiles(void)
 {
     unsigned eax, ebx, ecx, edx;
     if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0 || (ecx & bit_OSXSAVE) == 0 ||
-        __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 || (edx & BIT_TILES) == 0 || (edx & BIT_TILES_INT8) == 0) {
+        __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 || (edx & BITS_TILES) != BITS_TILES) {
         return false;
     }
     __asm__("xgetbv" : "=a"(eax), "=d"(edx) : "c"(0));
@@ -103,6 +102,13 @@ cpu_tier_best(void)
         return CPU_TIER_VNNI;
     }
     return has_tiles() ? CPU_TIER_AMX : CPU_TIER_BF16;
+}
+
+/* Measured on Emerald Rapids (HACKING.md), dot products of pairs lose to VNNI, and tiles win. */
+int
+cpu_tier_default(int best)
+{
+    return best == CPU_TIER_BF16 ? CPU_TIER_VNNI : best;
 }
 
 const char *

@@ -1,6 +1,7 @@
 /* soft_tiles.c - see soft_tiles.h. */
 #include "tests/kernels/soft_tiles.h"
 
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,12 +51,6 @@ soft_tile_release(void)
 }
 
 void
-soft_tile_zero(unsigned tile)
-{
-    memset(shaped(tile)->bytes, 0, sizeof soft_tiles[tile].bytes);
-}
-
-void
 soft_tile_load(unsigned tile, const void *from, ptrdiff_t stride)
 {
     struct soft_tile *to = shaped(tile);
@@ -74,31 +69,40 @@ soft_tile_store(unsigned tile, void *to, ptrdiff_t stride)
     }
 }
 
-static int32_t
-byte_products(const unsigned char *a, const unsigned char *b)
+static void
+fit(unsigned sums, unsigned a, unsigned b)
 {
-    int32_t sum = 0;
-    for (int i = 0; i < 4; i++) {
-        sum += (int8_t)a[i] * (int8_t)b[i];
-    }
-    return sum;
-}
-
-void
-soft_tile_dpbssd(unsigned sums, unsigned a, unsigned b)
-{
-    struct soft_tile *to = shaped(sums);
-    const struct soft_tile *left = shaped(a), *right = shaped(b);
+    const struct soft_tile *to = shaped(sums), *left = shaped(a), *right = shaped(b);
     demand(sums != a && sums != b && a != b, "a tile for two operands");
     demand(to->rows == left->rows && to->row_bytes == right->row_bytes && left->row_bytes == 4 * right->rows,
            "shapes that do not fit");
+}
+
+static float
+half_word(const unsigned char *bytes)
+{
+    float value;
+    const unsigned char word[4] = {0, 0, bytes[0], bytes[1]};
+    memcpy(&value, word, sizeof value);
+    return value;
+}
+
+/* No number here is subnormal: the instruction would take it for 0. */
+void
+soft_tile_dpbf16ps(unsigned sums, unsigned a, unsigned b)
+{
+    fit(sums, a, b);
+    struct soft_tile *to = &soft_tiles[sums];
+    const struct soft_tile *left = &soft_tiles[a], *right = &soft_tiles[b];
     for (unsigned m = 0; m < to->rows; m++) {
         for (unsigned n = 0; n < to->row_bytes / 4; n++) {
-            uint32_t sum;
-            memcpy(&sum, to->bytes[m] + 4 * n, 4);
-            for (unsigned k = 0; k < right->rows; k++) {
-                sum += (uint32_t)byte_products(left->bytes[m] + 4 * k, right->bytes[k] + 4 * n);
+            float parts[2] = {0.0f, 0.0f}, sum;
+            for (unsigned k = 0; k < 2 * right->rows; k++) {
+                const float x = half_word(left->bytes[m] + 2 * k);
+                parts[k % 2] = fmaf(x, half_word(right->bytes[k / 2] + 4 * n + 2 * (k % 2)), parts[k % 2]);
             }
+            memcpy(&sum, to->bytes[m] + 4 * n, 4);
+            sum += parts[0] + parts[1];
             memcpy(to->bytes[m] + 4 * n, &sum, 4);
         }
     }

@@ -1,4 +1,5 @@
-/* tiles_test.c - the kernels for AMX, run with the tile instructions in C (soft_tiles.h), give the bits of AVX2's. */
+/* tiles_test.c - the kernels for AMX, run with the tile instructions in C (soft_tiles.h): rows of many tokens have the
+ * bits of each token alone, near the sums in double. */
 #include <config.h>
 
 #include <check.h>
@@ -10,19 +11,7 @@
 
 #include "backends/cpu/kernels.h"
 
-extern const struct cpu_kernels cpu_kernels_soft;
-
-enum { MAX_ROWS = 48, MAX_COLS = 1280, MAX_TOKENS = 70, GUARD = 5 };
-
-/* How wild the numbers are: scales that multiply freely; then any activation, with any scale; then any scale of a
- * weight, too; then NaN among them. */
-enum { TAME = 0, WILD_TOKENS, WILD, BROKEN };
-
-struct trial {
-    uint64_t rows, cols, n_tokens;
-    int kind;
-    bool is_gathered;
-};
+enum { MAX_TOKENS = 70, GUARD = 5 };
 
 static uint32_t state;
 static struct host_matrix weight;
@@ -44,122 +33,122 @@ take(size_t size)
     return memory;
 }
 
-static uint8_t
-random_scale(int kind)
+void k_near_rows_soft(const struct cpu_product *product, uint64_t row, uint64_t n_rows);
+
+struct rows_trial {
+    uint64_t rows, cols, first_row, n_rows, n_tokens;
+    uint32_t stride; /* token i of the product is (i * stride + 3) mod MAX_TOKENS of the input */
+};
+
+/* x: [MAX_TOKENS][cols padded], what the pairs hold in the order of k_tile_rows.c */
+static uint16_t *
+fill_pairs(uint64_t cols, float *x)
 {
-    if (kind == TAME) {
-        return (uint8_t)(110 + next_random() % 20);
+    const uint64_t n = cpu_padded(cols);
+    uint16_t *pairs = take(MAX_TOKENS * cpu_pairs_padded(n) * sizeof *pairs);
+    memset(pairs, 0, MAX_TOKENS * cpu_pairs_padded(n) * sizeof *pairs);
+    for (uint64_t i = 0; i < MAX_TOKENS * n; i++) {
+        const uint64_t token = i / n, k = i % n, at = k % CPU_PAIRS_BLOCK;
+        x[i] =
+            k < cols ? hearth_e4m3_to_f32((uint8_t)(next_random() % 0x7F)) * (token % 2 == 0 ? 1.0f : -0.125f) : 0.0f;
+        pairs[cpu_pairs_at(n, MAX_TOKENS, token, k - at) + at % 32 / 4 * 32 + at / 64 * 8 + at % 2 * 4 +
+              at / 32 % 2 * 2 + at % 4 / 2] = (uint16_t)(hearth_f32_bits(x[i]) >> 16);
     }
-    if (kind == BROKEN && next_random() % 97 == 0) {
-        return HEARTH_E8M0_NAN;
-    }
-    return (uint8_t)(next_random() % 3 > 0 ? 30 + next_random() % 190 : next_random() % 255);
+    input = (struct cpu_input){.n = MAX_TOKENS, .n_in = cols, .n_padded = n, .pairs = pairs};
+    return pairs;
 }
 
+/* Rows of random codes, and a scale for each tile. */
 static unsigned char *
-fill_panels(const struct trial *trial)
+fill_rows(uint64_t rows, uint64_t cols, float **ret_scales)
 {
-    const uint64_t n_groups = cpu_padded(trial->cols) / CPU_GROUP_COLS * cpu_row_units(trial->rows);
-    unsigned char *data = take(n_groups * CPU_GROUP_BYTES);
-    for (uint64_t i = 0; i < n_groups * CPU_GROUP_BYTES; i++) {
-        const bool is_scale = i % CPU_GROUP_BYTES < 4 * CPU_PANEL_ROWS;
-        data[i] =
-            is_scale ? random_scale(trial->kind == WILD_TOKENS ? TAME : trial->kind) : (unsigned char)next_random();
+    const uint64_t n = cpu_padded(cols), n_scales = (rows + 127) / 128 * (n / 128);
+    unsigned char *data = take(rows * n);
+    float *scales = take(n_scales * sizeof *scales);
+    for (uint64_t i = 0; i < rows * n; i++) {
+        const uint8_t code = (uint8_t)next_random();
+        data[i] = i % n < cols && (code & 0x7F) != 0x7F ? code : 0;
     }
-    weight = (struct host_matrix){HEARTH_E2M1X2, CPU_PANELS, trial->rows, trial->cols, data, NULL};
+    for (uint64_t i = 0; i < n_scales; i++) {
+        scales[i] = ldexpf(1.0f, (int)(next_random() % 9) - 8);
+    }
+    weight = (struct host_matrix){HEARTH_E4M3, CPU_ROWS, rows, cols, data, (const unsigned char *)scales};
+    *ret_scales = scales;
     return data;
 }
 
-static struct cpu_digits *
-fill_digits(const struct trial *trial)
+static void
+run_rows(const struct rows_trial *trial, uint64_t first_token, uint64_t n_tokens, float *y)
 {
-    const uint64_t n = cpu_padded(trial->cols);
-    struct cpu_digits *digits = take(MAX_TOKENS * (n / 32) * sizeof *digits);
-    float *values = take(n * sizeof *values);
-    uint8_t scales[MAX_COLS / HOST_ACT_BLOCK];
-    for (uint64_t t = 0; t < MAX_TOKENS; t++) {
-        for (uint64_t k = 0; k < n; k++) {
-            const uint32_t any = next_random();
-            const uint32_t code = trial->kind == TAME ? (any & 0x8F) | 0x20 | (any & 0x10) : any & 0xFF;
-            const bool is_none = k >= trial->cols || (code & 0x7F) == 0x7F || (next_random() % 64 == 0);
-            values[k] = is_none ? 0.0f : hearth_e4m3_to_f32((uint8_t)code);
-        }
-        for (uint64_t b = 0; b < n / HOST_ACT_BLOCK; b++) {
-            scales[b] = random_scale(trial->kind == BROKEN && t % 3 > 0 ? WILD : trial->kind);
-        }
-        cpu_kernels_avx2.digits(values, scales, n, digits + t * (n / 32));
-    }
-    free(values);
-    input =
-        (struct cpu_input){.n = MAX_TOKENS, .n_in = trial->cols, .n_padded = cpu_padded(trial->cols), .digits = digits};
-    return digits;
+    const struct cpu_product product = {.weight = &weight,
+                                        .input = &input,
+                                        .tokens = tokens + first_token,
+                                        .slots = slots + first_token,
+                                        .n_tokens = n_tokens,
+                                        .y = y,
+                                        .y_stride = trial->rows + GUARD,
+                                        .form = CPU_FORM_SPLIT};
+    k_near_rows_soft(&product, trial->first_row, trial->n_rows);
 }
 
-/* y: [MAX_TOKENS][rows + GUARD], of which what no product writes is -1 */
-static float *
-multiply(const struct cpu_kernels *kernels, const struct trial *trial)
+/* Whether y holds sum, of terms whose magnitudes add up to `size`, as docs/numerics.md allows. */
+static void
+near_in_double(const struct rows_trial *trial, const float *x, uint64_t token, uint64_t row, float y)
 {
-    const uint64_t stride = trial->rows + GUARD;
-    float *y = take(MAX_TOKENS * stride * sizeof *y);
-    const struct cpu_product product = {
-        .weight = &weight,
-        .input = &input,
-        .tokens = trial->is_gathered ? tokens : NULL,
-        .slots = trial->is_gathered ? slots : NULL,
-        .n_tokens = trial->n_tokens,
-        .y = y,
-        .y_stride = stride,
-        .form = CPU_FORM_DIGITS,
-        .round = trial->is_gathered,
-    };
-    for (uint64_t i = 0; i < MAX_TOKENS * stride; i++) {
-        y[i] = -1.0f;
+    const uint64_t n = cpu_padded(trial->cols);
+    double sum = 0.0, size = 0.0;
+    for (uint64_t k = 0; k < n; k++) {
+        const float scale = ((const float *)(const void *)weight.scales)[row / 128 * (n / 128) + k / 128];
+        const double term =
+            (double)hearth_e4m3_to_f32(weight.data[row * n + k]) * (double)scale * (double)x[token * n + k];
+        sum += term;
+        size += fabs(term);
     }
-    kernels->panels(&product, 0, trial->rows < 17 ? trial->rows : 16);
-    if (trial->rows > 16) {
-        kernels->panels(&product, 16, trial->rows);
-    }
-    return y;
+    ck_assert_msg(fabs((double)y - sum) <= (8.0 + sqrt((double)n)) * 0x1p-24 * size, "row %llu, token %llu: %a, not %a",
+                  (unsigned long long)row, (unsigned long long)token, (double)y, sum);
 }
 
 static void
-compare(const struct trial *trial)
+compare_rows(const struct rows_trial *trial)
 {
-    unsigned char *data = fill_panels(trial);
-    struct cpu_digits *digits = fill_digits(trial);
-    float *wanted = multiply(&cpu_kernels_avx2, trial);
-    float *found = multiply(&cpu_kernels_soft, trial);
-    for (uint64_t i = 0; i < MAX_TOKENS * (trial->rows + GUARD); i++) {
-        const bool is_same = hearth_f32_bits(wanted[i]) == hearth_f32_bits(found[i]);
-        ck_assert_msg(is_same || (isnan(wanted[i]) && isnan(found[i])),
-                      "%llu rows, %llu columns, %llu tokens, kind %d: element %llu is %a, not %a",
-                      (unsigned long long)trial->rows, (unsigned long long)trial->cols,
-                      (unsigned long long)trial->n_tokens, trial->kind, (unsigned long long)i, (double)found[i],
-                      (double)wanted[i]);
+    const uint64_t n_y = MAX_TOKENS * (trial->rows + GUARD);
+    float *scales, *x = take(MAX_TOKENS * cpu_padded(trial->cols) * sizeof *x);
+    float *together = take(n_y * sizeof *together), *alone = take(n_y * sizeof *alone);
+    uint16_t *pairs = fill_pairs(trial->cols, x);
+    unsigned char *data = fill_rows(trial->rows, trial->cols, &scales);
+    for (uint64_t i = 0; i < n_y; i++) {
+        together[i] = alone[i] = -1.0f;
     }
-    free(found);
-    free(wanted);
-    free(digits);
-    free(data);
-}
-
-START_TEST(panels_are_those_of_avx2)
-{
-    static const uint64_t counts[] = {1, 5, 6, 15, 16, 17, 33, 63, 64, 65, MAX_TOKENS};
-    static const uint64_t shapes[][2] = {{16, 128}, {48, 1280}, {21, 600}, {5, 512}};
-    if (cpu_tier_best() < 0) {
-        return;
-    }
-    state = 1 + (uint32_t)_i;
-    for (uint32_t i = 0; i < MAX_TOKENS; i++) { /* 27 has no divisor in common with 70 */
-        tokens[i] = (i * 27 + 3) % MAX_TOKENS;
+    for (uint32_t i = 0; i < MAX_TOKENS; i++) {
+        tokens[i] = (i * trial->stride + 3) % MAX_TOKENS;
         slots[i] = (i * 11 + 1) % MAX_TOKENS;
     }
-    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
-        for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
-            const struct trial trial = {shapes[s][0], shapes[s][1], counts[c], _i, (s + c) % 2 == 1};
-            compare(&trial);
+    run_rows(trial, 0, trial->n_tokens, together);
+    for (uint64_t i = 0; i < trial->n_tokens; i++) {
+        run_rows(trial, i, 1, alone);
+        for (uint64_t r = 0; r < trial->n_rows; r++) {
+            const uint64_t row = trial->first_row + r;
+            near_in_double(trial, x, tokens[i], row, together[slots[i] * (trial->rows + GUARD) + row]);
         }
+    }
+    ck_assert_mem_eq(together, alone, n_y * sizeof *together);
+    free(data);
+    free(scales);
+    free(pairs);
+    free(alone);
+    free(together);
+    free(x);
+}
+
+START_TEST(rows_are_those_of_each_token)
+{
+    static const struct rows_trial trials[] = {
+        {128, 128, 0, 128, 1, 1},  {140, 600, 128, 12, 2, 1}, {48, 1280, 16, 17, 15, 27}, {40, 512, 8, 32, 16, 1},
+        {128, 640, 64, 48, 17, 1}, {21, 1024, 0, 21, 33, 27}, {64, 300, 0, 64, 70, 1},    {33, 130, 1, 31, 48, 2},
+    };
+    state = 7;
+    for (size_t i = 0; i < sizeof trials / sizeof trials[0]; i++) {
+        compare_rows(&trials[i]);
     }
 }
 END_TEST
@@ -168,9 +157,9 @@ int
 main(void)
 {
     Suite *suite = suite_create("tiles");
-    TCase *tcase = tcase_create("panels");
+    TCase *tcase = tcase_create("products");
     tcase_set_timeout(tcase, 120);
-    tcase_add_loop_test(tcase, panels_are_those_of_avx2, TAME, BROKEN + 1);
+    tcase_add_test(tcase, rows_are_those_of_each_token);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -217,17 +217,33 @@ add_pass(const struct share *share, uint pass, const local float *sums, float *t
 
 /* Group g of get_num_groups(2) makes rows g * row_step .. + n_rows - 1 of the matrix at data + g * data_step,
  * scales + g * scales_step, from rows t * x_step + g * x_next of x.  y[t * y_stride + g * y_step + row].
- * With LATE there is one token, x is f32 as it came and quantised here; with SWIGLU its partner is at x_scales. */
+ * With LATE there is one token, x is f32 as it came and quantised here; with SWIGLU its partner is at x_scales.
+ * With PAIR group 1's matrix has pair_rows rows, and its own y, [n][pair_rows]. */
 kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
 few(PLACE_CONST(x), PLACE_CONST(x_scales), PLACE_CONST(data), PLACE_CONST(scales), PLACE(y), uint n, uint cols,
     uint n_rows, uint row_step, ulong data_step, ulong scales_step, uint x_step, uint x_next, uint y_stride,
-    uint y_step, float limit)
+    uint y_step, float limit
+#ifdef PAIR
+    ,
+    PLACE(pair_y), uint pair_rows
+#endif
+)
 {
     local uint words[MMA_WORDS(WARPS)];
     local float sums[PASS * OUTPUTS];
     const uint item = get_local_id(0), g = item % WARP / 4u, t = item % 4u;
     const uint group = get_group_id(2), first = get_group_id(0) * ROWS, first_token = get_group_id(1) * TOKENS;
-    const uint n_blocks = cols / X_BLOCK, row = group * row_step + first, last = group * row_step + n_rows - 1u;
+#ifdef PAIR
+    const uint own_rows = group == 0u ? n_rows : pair_rows, own_stride = group == 0u ? y_stride : pair_rows;
+    global float *out = group == 0u ? AT(float, y) : AT(float, pair_y);
+    if (first >= own_rows) {
+        return;
+    }
+#else
+    const uint own_rows = n_rows, own_stride = y_stride;
+    global float *out = AT(float, y) + group * y_step;
+#endif
+    const uint n_blocks = cols / X_BLOCK, row = group * row_step + first, last = group * row_step + own_rows - 1u;
     const ulong x_row = (ulong)first_token * x_step + group * x_next;
     const global uchar *from = AT_CONST(uchar, data) + group * data_step;
     const global uchar *w_codes = AT_CONST(uchar, scales) + group * scales_step + (ulong)(row / X_BLOCK) * n_blocks;
@@ -278,8 +294,8 @@ few(PLACE_CONST(x), PLACE_CONST(x_scales), PLACE_CONST(data), PLACE_CONST(scales
     UNROLL
     for (uint i = 0; i < OWNED; i++) {
         const uint output = i * ITEMS + item, token = output / ROWS, r = first + output % ROWS;
-        if (token < share.n && r < n_rows) {
-            AT(float, y)[(ulong)(first_token + token) * y_stride + group * y_step + r] = finished(totals[i]);
+        if (token < share.n && r < own_rows) {
+            out[(ulong)(first_token + token) * own_stride + r] = finished(totals[i]);
         }
     }
 }

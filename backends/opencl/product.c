@@ -193,6 +193,10 @@ dense_part(struct ocl_call *call, const struct ocl_dense *dense, const struct oc
     if (dense->input.form == OCL_HALVES) {
         ocl_arg_f32(call, kernel, dense->input.limit);
     }
+    if (dense->pair_y.mem != NULL) {
+        ocl_arg_span(call, kernel, dense->pair_y);
+        ocl_arg_u32(call, kernel, (uint32_t)dense->second->rows);
+    }
     ocl_launch(call, kernel, 3, groups, local);
 }
 
@@ -228,7 +232,8 @@ static bool
 goes_with(const struct ocl_several *several, const struct ocl_matrix *weight, bool round)
 {
     const struct ocl_matrix *first = several->weights[0];
-    return several->n_weights < OCL_SEVERAL && several->round == round && first->dtype == weight->dtype &&
+    const uint32_t most = several->input.form == OCL_HALVES ? 2 : OCL_SEVERAL;
+    return several->n_weights < most && several->round == round && first->dtype == weight->dtype &&
            first->parts[0].data.mem == weight->parts[0].data.mem;
 }
 
@@ -236,7 +241,8 @@ bool
 ocl_several_add(struct ocl_call *call, struct ocl_several *several, const struct ocl_matrix *weight,
                 const struct ocl_input *input, struct ocl_span y, bool round)
 {
-    if ((weight->dtype != HEARTH_F32 && weight->dtype != HEARTH_BF16) || weight->n_parts != 1) {
+    const bool is_plain = weight->dtype == HEARTH_F32 || weight->dtype == HEARTH_BF16;
+    if ((!is_plain && !ocl_tensor_is_few(input, several->n)) || weight->n_parts != 1) {
         return false;
     }
     if (several->n_weights > 0 && !goes_with(several, weight, round)) {
@@ -249,14 +255,33 @@ ocl_several_add(struct ocl_call *call, struct ocl_several *several, const struct
     return true;
 }
 
-void
-ocl_several_launch(struct ocl_call *call, struct ocl_several *several)
+/* One matrix of tensor.cl, or a pair. */
+static void
+launch_pair(struct ocl_call *call, const struct ocl_several *several)
+{
+    const bool is_pair = several->n_weights == 2;
+    const struct ocl_dense dense = {
+        .weight = several->weights[0],
+        .second = is_pair ? several->weights[1] : NULL,
+        .input = several->input,
+        .y = several->y[0],
+        .pair_y = is_pair ? several->y[1] : (struct ocl_span){NULL, 0},
+        .n = several->n,
+        .groups = several->n_weights,
+        .n_rows = (uint32_t)several->weights[0]->rows,
+        .x_step = 1,
+        .y_stride = (uint32_t)several->weights[0]->rows,
+        .round = several->round,
+    };
+    ocl_dense(call, &dense);
+}
+
+/* Up to OCL_SEVERAL matrices of product.cl. */
+static void
+launch_plain(struct ocl_call *call, const struct ocl_several *several)
 {
     uint64_t n_rows = 0;
     bool is_aligned = several->input.values.offset % 16 == 0;
-    if (call->status < 0 || several->n_weights == 0) {
-        return;
-    }
     for (uint32_t i = 0; i < several->n_weights; i++) {
         const struct ocl_matrix *weight = several->weights[i];
         n_rows += weight->rows;
@@ -285,5 +310,17 @@ ocl_several_launch(struct ocl_call *call, struct ocl_several *several)
     ocl_arg_u32(call, kernel, several->n);
     ocl_arg_u32(call, kernel, (uint32_t)first->cols);
     ocl_launch(call, kernel, 2, groups, local);
-    *several = (struct ocl_several){.n = several->n};
+}
+
+void
+ocl_several_launch(struct ocl_call *call, struct ocl_several *several)
+{
+    if (call->status == 0 && several->n_weights > 0) {
+        if (several->input.form == OCL_HALVES) {
+            launch_pair(call, several);
+        } else {
+            launch_plain(call, several);
+        }
+        *several = (struct ocl_several){.n = several->n};
+    }
 }

@@ -42,6 +42,7 @@ void ocl_prepare(struct ocl_call *call, const struct ocl_prepare *prepare, struc
 struct ocl_dense {
     const struct ocl_matrix *weight;
     const struct ocl_matrix *second; /* group 1's matrix, alike and of one slab; NULL: weight is all groups' */
+    struct ocl_span pair_y; /* mem NULL, or second may have other rows, whole, and has a y of its own (tensor.cl) */
     struct ocl_input input;
     struct ocl_span y;
     uint32_t n, groups, n_rows, row_step, x_step, x_next, y_stride, y_step;
@@ -55,7 +56,8 @@ void ocl_dense_whole(struct ocl_call *call, const struct ocl_matrix *weight, str
 
 #define OCL_SEVERAL 3u
 
-/* Whole matrices of f32 or bf16 that meet the same n rows, in one launch.  At first all zero but n. */
+/* Whole matrices that meet the same n rows, in one launch: three of f32 or bf16, or two of those that tensor.cl has for
+ * few tokens.  At first all zero but n. */
 struct ocl_several {
     const struct ocl_matrix *weights[OCL_SEVERAL];
     struct ocl_span y[OCL_SEVERAL];
@@ -72,6 +74,8 @@ void ocl_several_launch(struct ocl_call *call, struct ocl_several *several);
 
 /* tensor.c: the kernel of tensor.cl for n_rows rows of the product, and its work-groups.  The input's form is HALVES.
  */
+/* Whether tensor.cl has products for few tokens with the input. */
+bool ocl_tensor_is_few(const struct ocl_input *input, uint32_t n);
 struct ocl_kernel *ocl_tensor_dense(struct ocl_call *call, const struct ocl_dense *dense, uint32_t n_rows,
                                     size_t groups[3], size_t local[3]);
 

@@ -33,16 +33,24 @@ ocl_tensor_prepares(const struct ocl_prepare *prepare)
     return prepare->form == OCL_HALVES && prepare->dtype == HEARTH_E4M3 && prepare->n == 1;
 }
 
+bool
+ocl_tensor_is_few(const struct ocl_input *input, uint32_t n)
+{
+    return input->form == OCL_HALVES && n <= FEW_MOST;
+}
+
 static struct ocl_kernel *
 few_kernel(struct ocl_call *call, const struct ocl_dense *dense, uint32_t n_rows, size_t groups[3], size_t local[3])
 {
     const uint32_t warps = FEW_WARPS, tokens = dense->n <= 8 ? 8 : dense->n <= 16 ? 16 : 32;
     char defines[DEFINES_BYTES];
-    groups[0] = (n_rows + FEW_ROWS - 1) / FEW_ROWS;
+    const bool is_pair = dense->pair_y.mem != NULL;
+    const uint64_t most_rows = is_pair && dense->second->rows > n_rows ? dense->second->rows : n_rows;
+    groups[0] = (size_t)((most_rows + FEW_ROWS - 1) / FEW_ROWS);
     groups[1] = (dense->n + tokens - 1) / tokens;
     local[0] = (size_t)warps * WARP;
-    snprintf(defines, sizeof defines, "-DDTYPE=3 -DFEW -DWARPS=%u -DBLOCKS=%u -DTOKENS=%u -DMAX_BLOCKS=%u%s%s", warps,
-             FEW_DEPTH / tokens, tokens, MAX_BLOCKS, dense->round ? " -DROUND" : "",
+    snprintf(defines, sizeof defines, "-DDTYPE=3 -DFEW -DWARPS=%u -DBLOCKS=%u -DTOKENS=%u -DMAX_BLOCKS=%u%s%s%s", warps,
+             FEW_DEPTH / tokens, tokens, MAX_BLOCKS, dense->round ? " -DROUND" : "", is_pair ? " -DPAIR" : "",
              !dense->input.is_late             ? ""
              : dense->input.scales.mem != NULL ? " -DLATE -DSWIGLU"
                                                : " -DLATE");
@@ -68,8 +76,8 @@ ocl_tensor_dense(struct ocl_call *call, const struct ocl_dense *dense, uint32_t 
 {
     groups[2] = dense->groups;
     local[1] = local[2] = 1;
-    return dense->n > FEW_MOST ? many_kernel(call, dense, n_rows, groups, local)
-                               : few_kernel(call, dense, n_rows, groups, local);
+    return ocl_tensor_is_few(&dense->input, dense->n) ? few_kernel(call, dense, n_rows, groups, local)
+                                                      : many_kernel(call, dense, n_rows, groups, local);
 }
 
 struct ocl_tile

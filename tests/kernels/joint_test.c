@@ -16,14 +16,14 @@ enum {
     MAX_TOKENS = 9,
     N_EXPERTS = 5,
     TOP_K = 2,
-    N_LINEARS = 8,
+    N_LINEARS = 9,
     MAX_VALUES = 9216,
     N_STREAMS = 4
 };
 
-static const uint32_t n_outs[N_LINEARS] = {300, 20, 36, 64, 20, 128, 64, 512};
-static const uint32_t dtypes[N_LINEARS] = {HEARTH_E4M3, HEARTH_BF16,   HEARTH_BF16, HEARTH_BF16,
-                                           HEARTH_BF16, HEARTH_E2M1X2, HEARTH_F32,  HEARTH_E4M3};
+static const uint32_t n_outs[N_LINEARS] = {300, 20, 36, 64, 20, 128, 64, 512, 132};
+static const uint32_t dtypes[N_LINEARS] = {HEARTH_E4M3,   HEARTH_BF16, HEARTH_BF16, HEARTH_BF16, HEARTH_BF16,
+                                           HEARTH_E2M1X2, HEARTH_F32,  HEARTH_E4M3, HEARTH_E4M3};
 
 /* What a test took, given back by its fixture. */
 static const struct hearth_plugin *const plugin = &JOINT_PLUGIN;
@@ -33,12 +33,13 @@ static struct hearth_buffer *buffers[64];
 static void *memories[128];
 static size_t n_weights, n_buffers, n_memories;
 static uint64_t noise;
+static const char *option_mma; /* of plugin opencl */
 
 static const char *
 give_option(void *context, const char *key)
 {
     (void)context;
-    return strcmp(key, "threads") == 0 ? "3" : NULL;
+    return strcmp(key, "threads") == 0 ? "3" : (strcmp(key, "mma") == 0 ? option_mma : NULL);
 }
 
 static const struct hearth_host host = {.struct_size = sizeof host, .option = give_option};
@@ -53,6 +54,13 @@ open_device(void)
     if (n > 0) {
         ck_assert_int_eq(plugin->open(0, &device, NULL), 0);
     }
+}
+
+static void
+open_with_mma(void)
+{
+    option_mma = "yes";
+    open_device();
 }
 
 static void
@@ -376,6 +384,11 @@ main(void)
     tcase_add_test(tests, linears_that_meet_in_memory);
     tcase_add_loop_test(tests, experts_and_the_shared_one, 0, 4);
     tcase_add_loop_test(tests, a_sum_and_its_return, 0, 8);
+    suite_add_tcase(suite, tests);
+    tests = tcase_create("linears by matrix instructions");
+    tcase_set_timeout(tests, 300);
+    tcase_add_checked_fixture(tests, open_with_mma, close_device);
+    tcase_add_loop_test(tests, linears_of_one_input, 0, 2);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

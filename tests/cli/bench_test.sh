@@ -15,7 +15,7 @@ awk -v near="$(json decode/0/costs_per_token/index_keys/bytes)" -v far="$(json d
 awk -v total="$(json decode/0/costs_per_token/total/bytes)" -v experts="$(json decode/0/costs_per_token/routed_experts/bytes)" '
     BEGIN { exit !(experts > 0 && experts < total) }' || fail "the experts' part of the bytes wanted"
 [ "$(wc -l <bench.csv)" = 4 ] || fail "--csv: a head and three rows wanted"
-awk -F, 'NF != 11 { exit 1 }' bench.csv || fail "--csv: 11 columns wanted"
+awk -F, 'NF != 13 { exit 1 }' bench.csv || fail "--csv: 13 columns wanted"
 head -1 bench.csv | grep -q '^phase,tokens,tokens_per_second' || fail "--csv: its head wanted"
 [ "$(grep -c '<svg ' bench.svg)" = 3 ] && [ "$(grep -c '</svg>' bench.svg)" = 3 ] || fail "--plot: two charts in one file wanted"
 

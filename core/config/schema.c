@@ -18,7 +18,7 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
     {.name = "context.length", .type = CONFIG_COUNT, .max = MAX_COUNT, .fallback = "0", .unit = "tokens",
      .offset = AT(context.length), .member = CONFIG_MEMBER_U64,
      .help = "most tokens of a session; 0: the smaller of 32768 and the model's maximum"},
-    {.name = "context.prefill_chunk", .type = CONFIG_COUNT, .min = 1, .max = 65536, .fallback = "256", .unit = "tokens",
+    {.name = "context.prefill_chunk", .type = CONFIG_COUNT, .min = 1, .max = 65536, .fallback = "512", .unit = "tokens",
      .offset = AT(context.prefill_chunk), .member = CONFIG_MEMBER_U64, .help = "most tokens computed in one step"},
     {.name = "cpu.threads", .type = CONFIG_COUNT, .max = 4096, .fallback = "0", .offset = AT(cpu.threads),
      .member = CONFIG_MEMBER_U64, .help = "worker threads on the host; 0: one per core"},

@@ -38,7 +38,7 @@ START_TEST(defaults_are_usable)
 {
     const struct config_values *values = config_values(config);
     ck_assert_str_eq(values->model.numerics, "native");
-    ck_assert_uint_eq(values->context.prefill_chunk, 256);
+    ck_assert_uint_eq(values->context.prefill_chunk, 512);
     ck_assert_uint_ge(values->plugins.load.n, 1);
     ck_assert_str_eq(values->plugins.load.items[values->plugins.load.n - 1], "ref");
     ck_assert_str_eq(hearth_config_get(config, "plugins.load"), HEARTH_DEFAULT_PLUGINS);

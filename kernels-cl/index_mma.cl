@@ -58,16 +58,20 @@ factors_of(uint scale)
     return (uint2)(twice(scale == E8M0_NAN ? 0x7FC0u : exponent << 7), twice((scale + 126u - exponent + 127u) << 7));
 }
 
-/* All heads as right operands, in the order in which lanes read them: [STEPS][COLUMNS][WARP] of two words. */
+/* All heads as right operands, in the order in which lanes read them: [STEPS][COLUMNS][WARP].  Eight elements of a head
+ * are the pairs of two steps of one lane. */
 static inline void
-load_queries(const global float *q, uint n_heads, local uint *queries)
+load_queries(const global float *q, uint n_heads, local uint2 *queries)
 {
-    for (uint i = (uint)get_local_id(0); i < STEPS * COLUMNS * WARP * 2; i += ITEMS) {
-        const uint lane = i / 2 % WARP, step = i / (2 * WARP * COLUMNS);
-        const uint head = i / (2 * WARP) % COLUMNS * 8 + lane / 4;
-        const uint at = lane % 4 * 32 + step / 2 * 8 + step % 2 * 2 + i % 2;
-        const global float *row = q + (ulong)min(head, n_heads - 1) * WIDTH;
-        queries[i] = head < n_heads ? pair_bf16(row[at], row[at + 4]) : 0u;
+    UNROLL_LOADS
+    for (uint i = (uint)get_local_id(0); i < COLUMNS * 8 * (WIDTH / 8); i += ITEMS) {
+        const uint head = i / (WIDTH / 8), eight = i % (WIDTH / 8);
+        const global float4 *from = (const global float4 *)(q + (ulong)min(head, n_heads - 1) * WIDTH) + 2 * eight;
+        const float4 low = from[0], high = from[1];
+        const uint mask = head < n_heads ? 0xFFFFFFFFu : 0u;
+        local uint2 *to = queries + (eight % 4 * 2 * COLUMNS + head / 8) * WARP + head % 8 * 4 + eight / 4;
+        to[0] = (uint2)(pair_bf16(low.x, high.x), pair_bf16(low.y, high.y)) & mask;
+        to[COLUMNS * WARP] = (uint2)(pair_bf16(low.z, high.z), pair_bf16(low.w, high.w)) & mask;
     }
 }
 
@@ -161,7 +165,7 @@ index_scores_mma(PLACE_CONST(q), PLACE_CONST(head_weights), PLACE_CONST(keys), P
     if (n_visible <= top_k) {
         return;
     }
-    load_queries(AT_CONST(float, q) + token * n_heads * WIDTH, n_heads, (local uint *)shared);
+    load_queries(AT_CONST(float, q) + token * n_heads * WIDTH, n_heads, shared);
     barrier(CLK_LOCAL_MEM_FENCE);
     UNROLL
     for (uint i = 0; i < STEPS * COLUMNS; i++) {

@@ -96,12 +96,13 @@ launch_scores(struct ocl_call *call, const struct hearth_op_index_topk *op, cons
     ocl_launch(call, kernel, 2, groups, local);
 }
 
-/* Whether index_mma.cl can score: by shapes alone, so that a token's scores are the same in every command. */
+/* Whether index_mma.cl can score: by shapes and places (queries are read in sixteens of bytes) alone, so that a token's
+ * scores are the same in every command. */
 static bool
-has_mma(const struct ocl_call *call, const struct hearth_op_index_topk *op)
+has_mma(const struct ocl_call *call, const struct hearth_op_index_topk *op, const struct slice *slice)
 {
     return call->device->uses_mma && call->native && op->kv_format == HEARTH_KV_PACKED && op->width == MMA_WIDTH &&
-           op->n_heads <= MMA_MAX_HEADS;
+           op->n_heads <= MMA_MAX_HEADS && slice->q.offset % 16 == 0;
 }
 
 static void
@@ -186,7 +187,7 @@ ocl_index_topk(struct ocl_call *call, const struct hearth_op_index_topk *op)
     for (uint64_t first = 0; first < op->n && call->status == 0; first += at_once) {
         slice.first = (uint32_t)first;
         slice.n = (uint32_t)(op->n - first < at_once ? op->n - first : at_once);
-        if (has_scores && has_mma(call, op)) {
+        if (has_scores && has_mma(call, op, &slice)) {
             launch_mma(call, op, &slice);
         } else if (has_scores) {
             launch_scores(call, op, &slice);

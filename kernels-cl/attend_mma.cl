@@ -9,12 +9,13 @@
  *                        tile, m, and the tile's sum of powers.
  *     attend_sums_mma    a work-group: a chunk of CHUNK keys, 16 * HEAD_TILES heads, DEPTH elements of one token.
  *                        P = e^(z - m) e^(m - M) is rounded, rows are unpacked into local memory once, BATCH tiles at a
- *                        time while those of AHEAD (even) batches are on their way, and a warp has DEPTH / 4 columns of the sums.  With ONE_CHUNK it ends them too, as attend_finish does; the
- *                        number of heads is then one that need not be padded.
+ *                        time while those of AHEAD (even) batches are on their way, and a warp has DEPTH / 4 columns of
+ *                        the sums.  With ONE_CHUNK it ends them too, as attend_finish does; the number of heads is then
+ *                        one that need not be padded.
  *
  * Tiles, chunks and the order within them depend on a key's place alone, and an output's chain of additions on nothing
- * else: the bits are those of any other cut of the work.  A listed entry that is -1 reads the oldest row of the window and
- * weighs nothing.
+ * else: the bits are those of any other cut of the work.  A listed entry that is -1 reads the oldest row of the window
+ * and weighs nothing.
  *
  * powers    [tokens][n_tiles][heads / 16][32 lanes][8] f32: as lanes hold the left operand, heads x keys
  * maxima    [tokens][n_tiles][heads]; sums likewise; heads are padded to a multiple of 16 * HEAD_TILES of both kernels
@@ -56,7 +57,8 @@ rows_of(const global uchar *ring, const global uchar *entries, const global int 
     const uint n_visible = entries == 0 ? 0u : (uint)((position + 1) / ratio);
     const uint n_window = position + 1 < window ? (uint)position + 1 : window;
     const uint oldest = (uint)((position + 1 - n_window) % ring_slots);
-    const struct rows rows = {ring,      entries,    listed,  oldest, n_window, n_window + (listed == 0 ? n_visible : top_k),
+    const struct rows rows = {ring,      entries,    listed,
+                              oldest,    n_window,   n_window + (listed == 0 ? n_visible : top_k),
                               n_visible, ring_slots, row_bytes};
     return rows;
 }
@@ -83,35 +85,6 @@ row_at(const struct rows *rows, uint place)
 {
     const global uchar *first = place != NO_PLACE && (place & 1u) ? rows->entries : rows->ring;
     return first + (ulong)(place == NO_PLACE ? rows->oldest : place / 2) * rows->row_bytes;
-}
-
-/* Both halves of a factor. */
-static inline uint
-twice(uint bits)
-{
-    return bits << 16 | bits;
-}
-
-/* Bits of e4m3 put into a bf16 are values times 2^-120.  What undoes this and scales, in two factors: the second is 1
- * but for scales beyond 2^7. */
-static inline uint2
-factors_of(uint scale)
-{
-    const uint exponent = min(scale + 120u, 254u);
-    return (uint2)(twice(scale == E8M0_NAN ? 0x7FC0u : exponent << 7), twice((scale + 120u - exponent + 127u) << 7));
-}
-
-/* Elements 0 and 2 of four codes, and 1 and 3, each pair in a word. */
-static inline uint2
-pairs_of(uint codes, uint2 factors)
-{
-    const uint even = (codes << 8 & 0x80008000u) | (codes << 4 & 0x07F007F0u);
-    const uint odd = (codes & 0x80008000u) | (codes >> 4 & 0x07F007F0u);
-    uint2 pairs = (uint2)(multiply_bf16(even, factors.x), multiply_bf16(odd, factors.x));
-    if (factors.y != 0x3F803F80u) {
-        pairs = (uint2)(multiply_bf16(pairs.x, factors.y), multiply_bf16(pairs.y, factors.y));
-    }
-    return pairs;
 }
 
 /* e^(z - most), 0 of what weighs nothing.  The instruction errs by less than scores do; elsewhere the built-in function
@@ -157,21 +130,29 @@ load_share(const struct rows *rows, uint place)
 static inline void
 unpack_share(const struct share *share, uint2 *keys)
 {
-    const uint2 first = factors_of(share->scales[0]), second = factors_of(share->scales[1]);
-    keys[0] = pairs_of(share->codes[0].x, first);
-    keys[1] = pairs_of(share->codes[0].y, first);
-    keys[2] = pairs_of(share->codes[1].x, first);
-    keys[3] = pairs_of(share->codes[1].y, first);
-    if ((uint)get_local_id(0) / WARP == 3) {
+    const bool is_last = get_local_id(0) / WARP == 3;
+    const uint2 first = e4m3_factors(share->scales[0]);
+    const uint2 second = is_last ? (uint2)(ONES) : e4m3_factors(share->scales[1]);
+    keys[0] = e4m3_pairs(share->codes[0].x, first.x);
+    keys[1] = e4m3_pairs(share->codes[0].y, first.x);
+    keys[2] = e4m3_pairs(share->codes[1].x, first.x);
+    keys[3] = e4m3_pairs(share->codes[1].y, first.x);
+    if (is_last) {
         keys[4] = share->more[0];
         keys[5] = share->more[1];
         keys[6] = share->more[2];
         keys[7] = share->more[3];
     } else {
-        keys[4] = pairs_of(share->more[0].x, second);
-        keys[5] = pairs_of(share->more[0].y, second);
-        keys[6] = pairs_of(share->more[1].x, second);
-        keys[7] = pairs_of(share->more[1].y, second);
+        keys[4] = e4m3_pairs(share->more[0].x, second.x);
+        keys[5] = e4m3_pairs(share->more[0].y, second.x);
+        keys[6] = e4m3_pairs(share->more[1].x, second.x);
+        keys[7] = e4m3_pairs(share->more[1].y, second.x);
+    }
+    if (first.y != ONES || second.y != ONES) {
+        UNROLL
+        for (uint i = 0; i < STEPS; i++) {
+            keys[i] = multiply_pairs(keys[i], i < 4 ? first.y : second.y);
+        }
     }
 }
 
@@ -184,6 +165,47 @@ load_query(const global float *q, uint head, uint n_heads, uint step)
     const float4 x = *(const global float4 *)(row + 128 * quarter + step / 4 * 64 + 16 * t + step % 4 * 4);
     const bool is_rope = quarter == 3 && step >= 4;
     return (uint2)(pair_bf16(x.x, is_rope ? x.y : x.z), pair_bf16(is_rope ? x.z : x.y, x.w));
+}
+
+static inline void
+load_queries(const global float *q, uint first_head, uint n_heads, uint4 queries[HEAD_TILES][STEPS])
+{
+    UNROLL
+    for (uint i = 0; i < HEAD_TILES * STEPS; i++) {
+        const uint head = first_head + i / STEPS * 16 + warp_lane() / 4;
+        const uint2 upper = load_query(q, head, n_heads, i % STEPS);
+        const uint2 lower = load_query(q, head + 8, n_heads, i % STEPS);
+        queries[i / STEPS][i % STEPS] = (uint4)(upper.x, lower.x, upper.y, lower.y);
+    }
+}
+
+/* The warp's part of the scores of eight keys.  Heads' sums grow side by side, so that an instruction need not wait for
+ * the one before. */
+static inline void
+multiply_keys(const uint4 queries[HEAD_TILES][STEPS], const uint2 *keys, local float4 *parts, local uint *words)
+{
+    float4 sums[HEAD_TILES] = {(float4)(0.0f)};
+    UNROLL
+    for (uint s = 0; s < STEPS; s++) {
+        UNROLL
+        for (uint m = 0; m < HEAD_TILES; m++) {
+            sums[m] = mma_bf16(queries[m][s], keys[s], sums[m], words);
+        }
+    }
+    UNROLL
+    for (uint m = 0; m < HEAD_TILES; m++) {
+        parts[2 * m * WARP] = sums[m];
+    }
+}
+
+/* The four warps' parts added: z of two heads and of the two keys whose places these are. */
+static inline float4
+collect(const local float4 (*parts)[HEAD_TILES * 2 * WARP], uint at, const local uint *places, float scale)
+{
+    const float4 z = ((parts[0][at] + parts[1][at]) + (parts[2][at] + parts[3][at])) * scale;
+    const bool has_low = places[0] != NO_PLACE, has_high = places[1] != NO_PLACE;
+    return (float4)(has_low ? z.x : -INFINITY, has_high ? z.y : -INFINITY, has_low ? z.z : -INFINITY,
+                    has_high ? z.w : -INFINITY);
 }
 
 /* The largest of a value over the four lanes that share g. */
@@ -210,8 +232,8 @@ end_tile(float4 left, float4 right, global float4 *powers, global float *maxima,
     const float upper = most_of(fmax(fmax(left.x, left.y), fmax(right.x, right.y)), words);
     const float lower = most_of(fmax(fmax(left.z, left.w), fmax(right.z, right.w)), words);
     left = (float4)(power_of(left.x, upper), power_of(left.y, upper), power_of(left.z, lower), power_of(left.w, lower));
-    right =
-        (float4)(power_of(right.x, upper), power_of(right.y, upper), power_of(right.z, lower), power_of(right.w, lower));
+    right = (float4)(power_of(right.x, upper), power_of(right.y, upper), power_of(right.z, lower),
+                     power_of(right.w, lower));
     powers[2 * warp_lane()] = left;
     powers[2 * warp_lane() + 1] = right;
     const float above = sum_of((left.x + left.y) + (right.x + right.y), words);
@@ -230,12 +252,12 @@ attend_scores_mma(PLACE_CONST(q), ROWS_PLACES, PLACE(powers), PLACE(maxima), PLA
     local uint words[MMA_WORDS(WARPS)];
     local float4 partial[2][WARPS][HEAD_TILES * 2 * WARP];
     local uint places[CHUNK];
-    const uint lane = warp_lane(), g = lane / 4, t = lane % 4, warp = (uint)get_local_id(0) / WARP, own = warp % HEAD_TILES;
+    const uint lane = warp_lane(), g = lane / 4, t = lane % 4;
+    const uint warp = (uint)get_local_id(0) / WARP, own = warp % HEAD_TILES;
     const ulong token = get_group_id(2);
     const uint first_head = (uint)get_group_id(1) * HEADS, range = (uint)get_group_id(0);
     const struct rows rows = ROWS_OF(token);
-    const uint n_used = (rows.n_keys + TILE - 1) / TILE;
-    const uint begin = range * range_tiles, end = min(begin + range_tiles, n_used);
+    const uint begin = range * range_tiles, end = min(begin + range_tiles, (rows.n_keys + TILE - 1) / TILE);
     uint4 queries[HEAD_TILES][STEPS];
     float2 most = (float2)(-INFINITY);
     struct share next[2];
@@ -247,42 +269,22 @@ attend_scores_mma(PLACE_CONST(q), ROWS_PLACES, PLACE(powers), PLACE(maxima), PLA
     for (uint i = 0; i < 2; i++) {
         next[i] = load_share(&rows, places[8 * i + g]);
     }
-    UNROLL
-    for (uint i = 0; i < HEAD_TILES * STEPS; i++) {
-        const global float *all = AT_CONST(float, q) + token * n_heads * HEAD_DIM;
-        const uint head = first_head + i / STEPS * 16 + g;
-        const uint2 upper = load_query(all, head, n_heads, i % STEPS);
-        const uint2 lower = load_query(all, head + 8, n_heads, i % STEPS);
-        queries[i / STEPS][i % STEPS] = (uint4)(upper.x, lower.x, upper.y, lower.y);
-    }
+    load_queries(AT_CONST(float, q) + token * n_heads * HEAD_DIM, first_head, n_heads, queries);
     for (uint tile = begin; tile < end; tile++) {
         local float4 (*parts)[HEAD_TILES * 2 * WARP] = partial[tile % 2];
         const local uint *here = places + (tile - begin) * TILE;
         UNROLL
         for (uint i = 0; i < 2; i++) {
             uint2 keys[STEPS];
-            const struct share share = next[i];
-            unpack_share(&share, keys);
+            unpack_share(&next[i], keys);
             next[i] = load_share(&rows, here[(tile + 1 < end ? TILE : 0) + 8 * i + g]);
-            UNROLL
-            for (uint m = 0; m < HEAD_TILES; m++) {
-                float4 sum = (float4)(0.0f);
-                UNROLL
-                for (uint s = 0; s < STEPS; s++) {
-                    sum = mma_bf16(queries[m][s], keys[s], sum, words);
-                }
-                parts[warp][(2 * m + i) * WARP + lane] = sum;
-            }
+            multiply_keys(queries, keys, parts[warp] + i * WARP + lane, words);
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         float4 z[2];
         UNROLL
         for (uint i = 0; i < 2; i++) {
-            const uint at = (2 * own + i) * WARP + lane;
-            const float4 sum = ((parts[0][at] + parts[1][at]) + (parts[2][at] + parts[3][at])) * scale;
-            const bool has_low = here[8 * i + 2 * t] != NO_PLACE, has_high = here[8 * i + 2 * t + 1] != NO_PLACE;
-            z[i] = (float4)(has_low ? sum.x : -INFINITY, has_high ? sum.y : -INFINITY, has_low ? sum.z : -INFINITY,
-                            has_high ? sum.w : -INFINITY);
+            z[i] = collect(parts, (2 * own + i) * WARP + lane, here + 8 * i + 2 * t, scale);
         }
         const ulong at = (token * n_tiles + tile) * padded + first_head + own * 16; /* heads before */
         const float2 tops_here =
@@ -296,34 +298,35 @@ attend_scores_mma(PLACE_CONST(q), ROWS_PLACES, PLACE(powers), PLACE(maxima), PLA
 #endif
 
 #ifdef DEPTH
-#define SHARE (DEPTH / 8)        /* elements of a row that an item unpacks */
-#define STRIDE (DEPTH / 2 + 4)   /* words of an unpacked row: four keep rows off one another's banks */
-#define COLUMNS (DEPTH / 4 / 8)  /* of a warp, in eights */
+#define BLOCKS (DEPTH / KV_BLOCK) /* of a row, of each of which an item unpacks eight elements */
+#define STRIDE (DEPTH / 2 + 4)    /* words of an unpacked row: four keep rows off one another's banks */
+#define COLUMNS (DEPTH / 4 / 8)   /* of a warp, in eights */
 #define SLICES (HEAD_DIM / DEPTH)
 #define LANES_A_HEAD (ITEMS / HEADS)
 
-/* SHARE elements of a row: codes, or twice as many bytes of bf16. */
+/* Elements 8 part .. 8 part + 7 of each block: codes, but of the last block of a row bf16, which go on in `more`. */
 struct share {
-    uint2 words[SHARE / 4];
-    uint scale;
+    uint2 words[BLOCKS], more;
+    uint scales[BLOCKS];
 };
 
+/* first: the first block */
 static inline struct share
 load_share(const struct rows *rows, uint place, uint first)
 {
+    const uint part = (uint)get_local_id(0) % 8;
     const global uchar *row = row_at(rows, place);
     struct share share;
-    const bool is_rope = first >= NOPE_DIM;
-    const global uint2 *words = (const global uint2 *)(row + (is_rope ? 2 * first - NOPE_DIM : first));
-    share.scale = row[SCALES + first / KV_BLOCK]; /* of rotary elements what fills up the row */
+    share.more = (uint2)(0);
     UNROLL
-    for (uint i = 0; i < SHARE / 8; i++) {
-        share.words[i] = words[i];
-    }
-    if (is_rope) {
-        UNROLL
-        for (uint i = SHARE / 8; i < SHARE / 4; i++) {
-            share.words[i] = words[i];
+    for (uint i = 0; i < BLOCKS; i++) {
+        const bool is_rope = (first + i) * KV_BLOCK >= NOPE_DIM;
+        const global uint2 *words =
+            (const global uint2 *)(row + (first + i) * KV_BLOCK + (is_rope ? 16 * part : 8 * part));
+        share.scales[i] = row[SCALES + first + i]; /* of rotary elements what fills up the row */
+        share.words[i] = words[0];
+        if (is_rope) {
+            share.more = words[1];
         }
     }
     return share;
@@ -336,21 +339,26 @@ interleave(uint2 words)
     return (uint2)((words.x & 0xFFFFu) | words.y << 16, words.x >> 16 | (words.y & 0xFFFF0000u));
 }
 
-/* to: SHARE / 2 words */
+/* to: the item's words of the first block */
 static inline void
 unpack_share(const struct share *share, uint first, local uint4 *to)
 {
-    if (first >= NOPE_DIM) {
-        UNROLL
-        for (uint i = 0; i < SHARE / 8; i++) {
-            to[i] = (uint4)(interleave(share->words[2 * i]), interleave(share->words[2 * i + 1]));
+    UNROLL
+    for (uint i = 0; i < BLOCKS; i++) {
+        uint2 low, high;
+        if ((first + i) * KV_BLOCK >= NOPE_DIM) {
+            low = interleave(share->words[i]);
+            high = interleave(share->more);
+        } else {
+            const uint2 factors = e4m3_factors(share->scales[i]);
+            low = e4m3_pairs(share->words[i].x, factors.x);
+            high = e4m3_pairs(share->words[i].y, factors.x);
+            if (factors.y != ONES) {
+                low = multiply_pairs(low, factors.y);
+                high = multiply_pairs(high, factors.y);
+            }
         }
-    } else {
-        const uint2 factors = factors_of(share->scale);
-        UNROLL
-        for (uint i = 0; i < SHARE / 8; i++) {
-            to[i] = (uint4)(pairs_of(share->words[i].x, factors), pairs_of(share->words[i].y, factors));
-        }
+        to[i * (KV_BLOCK / 8)] = (uint4)(low, high);
     }
 }
 
@@ -414,10 +422,11 @@ weights_of(const struct powers *powers, const local float *factors, uint mask)
     const float4 left = powers->left, right = powers->right;
     const float upper = factors[warp_lane() / 4], lower = factors[warp_lane() / 4 + 8];
     return (uint4)(pair_bf16(left.x * upper, left.y * upper), pair_bf16(left.z * lower, left.w * lower),
-                   pair_bf16(right.x * upper, right.y * upper), pair_bf16(right.z * lower, right.w * lower)) & mask;
+                   pair_bf16(right.x * upper, right.y * upper), pair_bf16(right.z * lower, right.w * lower)) &
+           mask;
 }
 
-/* The lane's columns 2t, 2t + 1 of what stands in the order of pairs_of: of two rows. */
+/* The lane's columns 2t, 2t + 1 of what stands in the order of e4m3_pairs: of two rows. */
 static inline float4
 in_order(float4 values, local uint *words)
 {
@@ -437,6 +446,86 @@ finish_pair(float2 sums, float2 divisor, bool is_rope, float2 turn)
     return is_rope ? turn_pair(pair, turn, -1, 1) : pair;
 }
 #endif
+
+/* The warp's columns from depth on, to rows of HEAD_DIM. */
+static inline void
+store_sums(const float4 totals[HEAD_TILES][COLUMNS], uint depth, global float *out,
+#ifdef ONE_CHUNK
+           const local float2 *divisors, const global float *inv_freq, ulong position,
+#endif
+           local uint *words)
+{
+    UNROLL
+    for (uint c = 0; c < COLUMNS; c++) {
+        const uint at = depth + c * 8 + warp_lane() % 4 * 2;
+#ifdef ONE_CHUNK
+        const bool is_rope = depth >= NOPE_DIM;
+        const float2 turn = turn_of(convert_float_rte(position) * inv_freq[is_rope ? (at - NOPE_DIM) / 2 : 0]);
+#endif
+        UNROLL
+        for (uint m = 0; m < HEAD_TILES; m++) {
+            const uint head = m * 16 + warp_lane() / 4;
+            float4 total = in_order(totals[m][c], words);
+#ifdef ONE_CHUNK
+            total.xy = finish_pair(total.xy, divisors[head], is_rope, turn);
+            total.zw = finish_pair(total.zw, divisors[head + 8], is_rope, turn);
+#endif
+            out[head * HEAD_DIM + at] = total.x;
+            out[head * HEAD_DIM + at + 1] = total.y;
+            out[(head + 8) * HEAD_DIM + at] = total.z;
+            out[(head + 8) * HEAD_DIM + at + 1] = total.w;
+        }
+    }
+}
+
+/* Asks for the item's shares of the rows of a batch, and for the lane's powers; beyond the last tile for that again. */
+static inline void
+load_batch(const struct rows *rows, const local uint *places, const global float4 *powers, uint padded, uint tile,
+           uint n, uint first, struct share *shares, struct powers *next)
+{
+    UNROLL
+    for (uint i = 0; i < BATCH; i++) {
+        const uint there = min(tile + i, n - 1);
+        shares[i] = load_share(rows, places[there * TILE], first);
+        next[i] = load_powers(powers + (ulong)there * padded * 4);
+    }
+}
+
+/* Puts what has come into local memory.  Tiles beyond the last one weigh nothing. */
+static inline void
+fill_batch(const struct share *shares, const struct powers *next, uint tile, uint n, uint first,
+           const local float (*factors)[HEADS], uint own, local uint4 *values, local uint4 *left)
+{
+    UNROLL
+    for (uint i = 0; i < BATCH; i++) {
+        unpack_share(&shares[i], first, values + i * (TILE * STRIDE / 4));
+        left[(i * HEAD_TILES + own) * WARP + warp_lane()] =
+            weights_of(&next[i], factors[min(tile + i, n - 1)] + own * 16, tile + i < n ? 0xFFFFFFFFu : 0u);
+    }
+}
+
+/* totals += P rows of a batch.  left: the lane's P; rows: the lane's row of the first matrices */
+static inline void
+multiply_batch(const local uint4 *left, const local uint4 *rows, float4 totals[HEAD_TILES][COLUMNS], local uint *words)
+{
+    UNROLL
+    for (uint i = 0; i < BATCH; i++) {
+        uint4 a[HEAD_TILES];
+        UNROLL
+        for (uint m = 0; m < HEAD_TILES; m++) {
+            a[m] = left[(i * HEAD_TILES + m) * WARP];
+        }
+        UNROLL
+        for (uint c = 0; c < COLUMNS; c += 2) {
+            const uint4 b = mma_load_transposed(rows + i * (TILE * STRIDE / 4) + c, words);
+            UNROLL
+            for (uint m = 0; m < HEAD_TILES; m++) {
+                totals[m][c] = mma_bf16(a[m], b.xy, totals[m][c], words);
+                totals[m][c + 1] = mma_bf16(a[m], b.zw, totals[m][c + 1], words);
+            }
+        }
+    }
+}
 
 kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
 attend_sums_mma(ROWS_PLACES, PLACE_CONST(powers), PLACE_CONST(maxima), PLACE_CONST(sums), PLACE_CONST(tops),
@@ -461,13 +550,13 @@ attend_sums_mma(ROWS_PLACES, PLACE_CONST(powers), PLACE_CONST(maxima), PLACE_CON
     const struct rows rows = ROWS_OF(token);
     const uint n_used = (rows.n_keys + TILE - 1) / TILE, begin = chunk * CHUNK_TILES;
     const uint n = min((uint)CHUNK_TILES, n_used - min(begin, n_used));
-    const uint key = (uint)get_local_id(0) / 8, first = slice * DEPTH + (uint)get_local_id(0) % 8 * SHARE;
-    const uint value_at = (key * STRIDE + (uint)get_local_id(0) % 8 * (SHARE / 2)) / 4;
+    const uint item = (uint)get_local_id(0), key = item / 8, first = slice * BLOCKS, head_of_item = item % HEADS;
+    const uint value_at = key * (STRIDE / 4) + item % 8;
     const ulong heads_before = (token * n_tiles + begin) * padded + first_head;
     const global float4 *powers = AT_CONST(float4, powers) + (heads_before + own * 16) * 4;
-    /* the lane's row of the four matrices that are loaded together: keys 0 and 8 of one eight of columns, of the next */
+    /* the lane's row of the four matrices that are loaded together: keys 0 and 8 of eight columns, of the next */
     const uint matrix_at = ((lane / 8 % 2 * 8 + lane % 8) * STRIDE + warp * COLUMNS * 4 + lane / 16 * 4) / 4;
-    float4 totals[HEAD_TILES][COLUMNS];
+    float4 totals[HEAD_TILES][COLUMNS] = {{(float4)(0.0f)}};
     struct share shares[AHEAD * BATCH];
     struct powers next[AHEAD * BATCH];
     if (n == 0) {
@@ -475,84 +564,36 @@ attend_sums_mma(ROWS_PLACES, PLACE_CONST(powers), PLACE_CONST(maxima), PLACE_CON
     }
     find_places(&rows, begin * TILE, n * TILE, places);
     UNROLL
-    for (uint i = 0; i < AHEAD * BATCH; i++) {
-        const uint tile = min(i, n - 1);
-        shares[i] = load_share(&rows, places[tile * TILE + key], first);
-        next[i] = load_powers(powers + (ulong)tile * padded * 4);
+    for (uint i = 0; i < AHEAD * BATCH; i += BATCH) {
+        load_batch(&rows, places + key, powers, padded, i, n, first, &shares[i], &next[i]);
     }
     find_most(AT_CONST(float, tops) + token * n_ranges * padded + first_head, padded,
               (n_used + range_tiles - 1) / range_tiles, room, most);
     const float weight = find_factors(AT_CONST(float, maxima) + heads_before, AT_CONST(float, sums) + heads_before,
                                       padded, n, most, factors, (local float *)values);
-    UNROLL
-    for (uint i = 0; i < HEAD_TILES * COLUMNS; i++) {
-        totals[i / COLUMNS][i % COLUMNS] = (float4)(0.0f);
-    }
     for (uint start = 0; start < n; start += AHEAD * BATCH) {
         UNROLL
-        for (uint turn = 0; turn < AHEAD; turn++) { /* tiles that fill up the last turns weigh nothing */
+        for (uint turn = 0; turn < AHEAD; turn++) {
             local uint4 *rows_here = values[turn % 2], *left_here = left[turn % 2];
-            UNROLL
-            for (uint i = 0; i < BATCH; i++) {
-                const uint at = turn * BATCH + i, tile = start + at;
-                const uint here = min(tile, n - 1), there = min(tile + AHEAD * BATCH, n - 1);
-                unpack_share(&shares[at], first, rows_here + i * (TILE * STRIDE / 4) + value_at);
-                left_here[(i * HEAD_TILES + own) * WARP + lane] =
-                    weights_of(&next[at], factors[here] + own * 16, tile < n ? 0xFFFFFFFFu : 0u);
-                shares[at] = load_share(&rows, places[there * TILE + key], first);
-                next[at] = load_powers(powers + (ulong)there * padded * 4);
-            }
+            const uint at = turn * BATCH, tile = start + at;
+            fill_batch(&shares[at], &next[at], tile, n, first, factors, own, rows_here + value_at, left_here);
+            load_batch(&rows, places + key, powers, padded, tile + AHEAD * BATCH, n, first, &shares[at], &next[at]);
             barrier(CLK_LOCAL_MEM_FENCE);
-            UNROLL
-            for (uint i = 0; i < BATCH; i++) {
-                uint4 a[HEAD_TILES];
-                UNROLL
-                for (uint m = 0; m < HEAD_TILES; m++) {
-                    a[m] = left_here[(i * HEAD_TILES + m) * WARP + lane];
-                }
-                UNROLL
-                for (uint c = 0; c < COLUMNS; c += 2) {
-                    const uint4 b = mma_load_transposed(rows_here + i * (TILE * STRIDE / 4) + matrix_at + c, words);
-                    UNROLL
-                    for (uint m = 0; m < HEAD_TILES; m++) {
-                        totals[m][c] = mma_bf16(a[m], b.xy, totals[m][c], words);
-                        totals[m][c + 1] = mma_bf16(a[m], b.zw, totals[m][c + 1], words);
-                    }
-                }
-            }
+            multiply_batch(left_here + lane, rows_here + matrix_at, totals, words);
         }
     }
-    const uint depth = slice * DEPTH + warp * COLUMNS * 8 + lane % 4 * 2;
+    const uint depth = slice * DEPTH + warp * COLUMNS * 8;
 #ifdef ONE_CHUNK
-    const bool is_rope = depth >= NOPE_DIM;
-    const float sink = AT_CONST(float, sinks)[first_head + (uint)get_local_id(0) % HEADS];
-    global float *out = AT(float, o) + (token * padded + first_head) * HEAD_DIM;
-    float2 turns[COLUMNS];
-    UNROLL
-    for (uint i = 0; i < COLUMNS; i++) {
-        const uint pair = is_rope ? (depth + i * 8 - NOPE_DIM) / 2 : 0;
-        turns[i] = turn_of(convert_float_rte(position + token) * AT_CONST(float, inv_freq)[pair]);
-    }
-    divisors[(uint)get_local_id(0) % HEADS] = head_divisor(weight, sink, most[(uint)get_local_id(0) % HEADS]); /* by several items alike */
+    const float sink = AT_CONST(float, sinks)[first_head + head_of_item];
+    divisors[head_of_item] = head_divisor(weight, sink, most[head_of_item]); /* by several items alike */
     barrier(CLK_LOCAL_MEM_FENCE);
+    store_sums(totals, depth, AT(float, o) + (token * padded + first_head) * HEAD_DIM, divisors,
+               AT_CONST(float, inv_freq), position + token, words);
 #else
     const ulong row = (token * n_chunks + chunk) * padded + first_head;
-    global float *out = AT(float, parts) + row * HEAD_DIM;
-    AT(float, weights)[row + (uint)get_local_id(0) % HEADS] = weight; /* by all slices alike */
-    AT(float, largest)[token * padded + first_head + (uint)get_local_id(0) % HEADS] = most[(uint)get_local_id(0) % HEADS];
+    AT(float, weights)[row + head_of_item] = weight; /* by all slices alike */
+    AT(float, largest)[token * padded + first_head + head_of_item] = most[head_of_item];
+    store_sums(totals, depth, AT(float, parts) + row * HEAD_DIM, words);
 #endif
-    UNROLL
-    for (uint i = 0; i < HEAD_TILES * COLUMNS; i++) {
-        const uint head = i / COLUMNS * 16 + lane / 4, at = depth + i % COLUMNS * 8;
-        float4 total = in_order(totals[i / COLUMNS][i % COLUMNS], words);
-#ifdef ONE_CHUNK
-        total.xy = finish_pair(total.xy, divisors[head], is_rope, turns[i % COLUMNS]);
-        total.zw = finish_pair(total.zw, divisors[head + 8], is_rope, turns[i % COLUMNS]);
-#endif
-        out[head * HEAD_DIM + at] = total.x;
-        out[head * HEAD_DIM + at + 1] = total.y;
-        out[(head + 8) * HEAD_DIM + at] = total.z;
-        out[(head + 8) * HEAD_DIM + at + 1] = total.w;
-    }
 }
 #endif

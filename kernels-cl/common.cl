@@ -13,8 +13,8 @@
 #pragma OPENCL EXTENSION cl_khr_subgroups : enable
 #endif
 
-/* Functions are parts of their kernels: arrays that they are given stay in registers.  PoCL drops the word, and then lets
- * its threads share the number of the work item in a function that is called twice. */
+/* Functions are parts of their kernels: arrays that they are given stay in registers.  PoCL drops the word, and then
+ * lets its threads share the number of the work item in a function that is called twice. */
 #undef inline
 #define inline inline __attribute__((always_inline))
 
@@ -473,8 +473,8 @@ exp_difference(float a, float b)
     return high < -80.0f ? power : fma(power, low, power);
 }
 
-/* What a head's sums are divided by, weights + e^(sink - largest).  A loud sink makes that larger than f32 holds: then y is
- * not 0, and sums are multiplied with it twice. */
+/* What a head's sums are divided by, weights + e^(sink - largest).  A loud sink makes that larger than f32 holds: then
+ * y is not 0, and sums are multiplied with it twice. */
 static inline float2
 head_divisor(float weights, float sink, float largest)
 {

@@ -16,7 +16,6 @@
 #define STEPS 8
 #define COLUMNS (2 * HEAD_TILES) /* heads in eights */
 #define WIDTH 128
-#define ONES 0x3F803F80u
 
 /* What a lane reads of one key. */
 struct codes {
@@ -40,13 +39,6 @@ pair_of(uint word, uint first, uint factor)
     const uint signs = word << (12 - 4 * first) & 0x80008000u;
     const uint rest = (first < 2 ? word << (6 - 4 * first) : word >> (4 * first - 6)) & 0x01C001C0u;
     return multiply_bf16(signs | rest, factor);
-}
-
-/* Both halves of a factor. */
-static inline uint
-twice(uint bits)
-{
-    return bits << 16 | bits;
 }
 
 /* What undoes the place of the bits and scales, in two factors: the second is 1 but for codes above LOUD. */
@@ -184,7 +176,8 @@ index_scores_mma(PLACE_CONST(q), PLACE_CONST(head_weights), PLACE_CONST(keys), P
     for (uint first = (uint)get_group_id(0) * WARPS; first < n_blocks; first += stride) {
         const uint next_block = min(first + stride + own, n_blocks - 1); /* a warp too many does the last one again */
         const uint key_after = next_block * SCORE_BLOCK + row;
-        const float2 first_scores = take_tile(&next[0], all_keys, key_after, n_visible, row_bytes, queries, weights, words);
+        const float2 first_scores =
+            take_tile(&next[0], all_keys, key_after, n_visible, row_bytes, queries, weights, words);
         const float2 last_scores =
             take_tile(&next[2], all_keys, key_after + 16, n_visible, row_bytes, queries, weights, words);
         /* lane (g, t) keeps key 8 t + g */

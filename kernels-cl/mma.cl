@@ -327,3 +327,38 @@ copy_commit(void)
 #define copy_wait(n_left) ((void)0)
 
 #endif
+
+/* ---- packed elements as pairs of bf16 ---- */
+
+/* Both halves of a factor. */
+static inline uint
+twice(uint bits)
+{
+    return bits << 16 | bits;
+}
+
+/* Bits of e4m3 put into a bf16 are values times 2^-120.  What undoes this and scales, in two factors: the second is 1
+ * but for scales beyond 2^7. */
+#define ONES 0x3F803F80u
+
+static inline uint2
+e4m3_factors(uint scale)
+{
+    const uint exponent = min(scale + 120u, 254u);
+    return (uint2)(twice(scale == E8M0_NAN ? 0x7FC0u : exponent << 7), twice((scale + 120u - exponent + 127u) << 7));
+}
+
+/* Elements 0 and 2 of four codes, and 1 and 3, each pair in a word. */
+static inline uint2
+e4m3_pairs(uint codes, uint factor)
+{
+    const uint even = (codes << 8 & 0x80008000u) | (codes << 4 & 0x07F007F0u);
+    const uint odd = (codes & 0x80008000u) | (codes >> 4 & 0x07F007F0u);
+    return (uint2)(multiply_bf16(even, factor), multiply_bf16(odd, factor));
+}
+
+static inline uint2
+multiply_pairs(uint2 pairs, uint factor)
+{
+    return (uint2)(multiply_bf16(pairs.x, factor), multiply_bf16(pairs.y, factor));
+}

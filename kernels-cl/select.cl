@@ -213,8 +213,7 @@ index_select(PLACE_CONST(orders), PLACE_CONST(maxima), PLACE(list), PLACE(indice
         }
         return;
     }
-    const uint bound =
-        find_last(&entries, min(top_k, n_blocks), 0, ORDER_BITS, bins, parts, found, &n_equal);
+    const uint bound = find_last(&entries, min(top_k, n_blocks), 0, ORDER_BITS, bins, parts, found, &n_equal);
     const uint floor = n_blocks < top_k ? NO_ORDER + 1 : bound;
     list_blocks(largest, n_blocks, floor, listed, parts, found);
     const uint n_bits = 32 - clz(found[1] - floor);

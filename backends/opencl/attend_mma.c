@@ -103,12 +103,12 @@ choose_cut(const struct ocl_call *call, const struct hearth_op_attention *op, co
 {
     const uint64_t n_units = call->device->caps.n_units;
     const bool many = op->n_heads > 16 && (uint64_t)op->n * work->n_chunks * 3 >= n_units;
-    struct cut cut = {.head_tiles = many ? 4 : 1, .depth = many ? 256 : 64, .batch = many ? 1 : 2};
+    struct cut cut = {.head_tiles = many ? 4 : 1, .depth = many ? 128 : 64, .batch = many ? 1 : 2};
     cut.padded = (uint32_t)rows_divide_up(op->n_heads, 16u * cut.head_tiles) * 16u * cut.head_tiles;
     cut.is_one = work->n_chunks == 1 && cut.padded == op->n_heads;
     const uint64_t n_groups = (uint64_t)op->n * work->n_tiles * (cut.padded / (16u * cut.head_tiles));
-    const uint64_t share = rows_divide_up(n_groups, FEW_GROUPS_A_UNIT * n_units);
-    cut.range_tiles = many || share > CHUNK_TILES ? CHUNK_TILES : (uint32_t)share;
+    const uint64_t share = rows_divide_up(n_groups, (many ? GROUPS_A_UNIT : FEW_GROUPS_A_UNIT) * n_units);
+    cut.range_tiles = share < CHUNK_TILES ? (uint32_t)share : CHUNK_TILES;
     cut.n_ranges = (uint32_t)rows_divide_up(work->n_tiles, cut.range_tiles);
     return cut;
 }

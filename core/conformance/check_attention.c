@@ -8,7 +8,9 @@
 
 #include "core/conformance/check.h"
 
-enum entry_use { NONE, ALL, LISTED };
+/* LOUD: listed, and rows are so large, queries so small, that no scale is near 1. */
+enum entry_use { NONE, ALL, LISTED, LOUD };
+#define LOUDNESS 0x1p20
 
 static const struct shape {
     uint32_t n, n_heads, head_dim, rope_dim, window, extra_slots, ratio, top_k;
@@ -23,7 +25,7 @@ static const struct shape {
     {7, 2, 80, 16, 16, 0, 4, 9, 1, LISTED, -1.0},  {12, 33, 96, 32, 40, 0, 16, 0, 200, ALL, 1.0},
     {2, 17, 130, 2, 33, 5, 4, 70, 500, LISTED, 0}, {8, 3, 80, 14, 8, 2, 4, 5, 60, LISTED, 0.0},
     {1, 80, 512, 64, 31, 0, 2, 0, 75, ALL, -2.0},  {5, 20, 512, 64, 24, 3, 4, 7, 61, LISTED, 0.5},
-    {3, 17, 512, 64, 128, 1, 1, 0, 700, ALL, 1.0},
+    {3, 17, 512, 64, 128, 1, 1, 0, 700, ALL, 1.0}, {2, 16, 512, 64, 20, 1, 4, 6, 70, LOUD, 0.0},
 };
 
 struct rows {
@@ -35,11 +37,12 @@ struct rows {
 
 /* Encodes a random row and keeps what the format holds of it. */
 static void
-fill_row(struct check_trial *trial, const struct hearth_op_attention *op, unsigned char *bytes, float *kept)
+fill_row(struct check_trial *trial, const struct hearth_op_attention *op, double loudness, unsigned char *bytes,
+         float *kept)
 {
     double row[512];
     for (uint32_t i = 0; i < op->head_dim; i++) {
-        row[i] = check_bf16(check_normal(trial));
+        row[i] = check_bf16(loudness * check_normal(trial));
     }
     check_kv_encode(row, op->kv_format, op->head_dim, op->rope_dim, bytes);
     check_kv_decode(bytes, op->kv_format, op->head_dim, op->rope_dim, kept);
@@ -48,13 +51,14 @@ fill_row(struct check_trial *trial, const struct hearth_op_attention *op, unsign
 static void
 add_rows(struct check_trial *trial, struct hearth_op_attention *op, enum entry_use use, struct rows *rows)
 {
+    const double loudness = use == LOUD ? LOUDNESS : 1.0;
     const uint64_t end = op->position + op->n;
     const uint64_t row_bytes = hearth_kv_row_bytes(op->kv_format, op->head_dim, op->rope_dim);
     unsigned char *ring = check_tensor(trial, "ring", &op->ring, CHECK_IN, op->ring_slots, row_bytes, 0);
     memset(ring, 0xFF, op->ring_slots * row_bytes);
     rows->window = check_alloc(trial, end * op->head_dim, sizeof(float));
     for (uint64_t p = end > op->ring_slots ? end - op->ring_slots : 0; p < end; p++) {
-        fill_row(trial, op, ring + p % op->ring_slots * row_bytes, rows->window + p * op->head_dim);
+        fill_row(trial, op, loudness, ring + p % op->ring_slots * row_bytes, rows->window + p * op->head_dim);
     }
     if (use == NONE) {
         return;
@@ -64,7 +68,7 @@ add_rows(struct check_trial *trial, struct hearth_op_attention *op, enum entry_u
     memset(entries, 0xFF, (rows->n_entries + 2) * row_bytes);
     rows->entries = check_alloc(trial, rows->n_entries * op->head_dim + 1, sizeof(float));
     for (uint64_t w = 0; w < rows->n_entries; w++) {
-        fill_row(trial, op, entries + w * row_bytes, rows->entries + w * op->head_dim);
+        fill_row(trial, op, loudness, entries + w * row_bytes, rows->entries + w * op->head_dim);
     }
     if (use == ALL) {
         return;
@@ -156,7 +160,8 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     op->top_k = shape->top_k;
     op->position = shape->position;
     op->kv_format = native && index != 2 ? HEARTH_KV_PACKED : HEARTH_KV_F32;
-    const float *q = check_input(trial, "q", &op->q, op->n, (uint64_t)op->n_heads * op->head_dim, 1.0);
+    const float *q = check_input(trial, "q", &op->q, op->n, (uint64_t)op->n_heads * op->head_dim,
+                                 shape->use == LOUD ? 1.0 / LOUDNESS : 1.0);
     float *sinks =
         check_weight_add(trial, &op->sinks, HEARTH_WEIGHT_VECTOR, HEARTH_F32, 1, op->n_heads, 1e-3 + fabs(shape->sink));
     const float *freqs = check_freqs_add(trial, &op->inv_freq, op->rope_dim / 2);
@@ -181,8 +186,8 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     trial->position = &op->position;
     trial->n_products = 2.0 * (double)n_pairs * op->n_heads * op->head_dim;
     snprintf(trial->name, sizeof trial->name, "%s n=%u heads=%u head_dim=%u window=%u position=%llu",
-             (const char *[]){"window", "all entries", "listed entries"}[shape->use], op->n, op->n_heads, op->head_dim,
-             op->window, (unsigned long long)op->position);
+             (const char *[]){"window", "all entries", "listed entries", "loud entries"}[shape->use], op->n,
+             op->n_heads, op->head_dim, op->window, (unsigned long long)op->position);
 }
 
 const struct check check_attention = {

@@ -213,6 +213,16 @@ low_bytes(int4 values)
     return bytes.x | bytes.y << 8 | bytes.z << 16 | bytes.w << 24;
 }
 
+/* Four e4m3 values as integers of 2^-9, each in three digits d0 + 2^8 d1 + 2^16 d2 of signed bytes: a word for each digit,
+ * and 64 times their sum. */
+static inline uint4
+digits_of(float4 values)
+{
+    const int4 whole = convert_int4(values * 512.0f), rest = (whole + 128) >> 8; /* whole = d0 + 2^8 rest, |d0| <= 128 */
+    const uint sum = (uint)(whole.x + whole.y + whole.z + whole.w);
+    return (uint4)(low_bytes(whole), low_bytes(rest), low_bytes((rest + 128) >> 8), 64u * sum);
+}
+
 /* Four codes as signed bytes, each twice the value: code i in bits 4 i .. 4 i + 3.  A byte holds its number until the
  * last step with 128 added, so that nothing is borrowed from its neighbour. */
 static inline uint

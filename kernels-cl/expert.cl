@@ -11,6 +11,9 @@
  * round; both together are the byte.  w is twice the value.  What 64 times the sum of x took away, x brings along: the
  * fourth word of each quad that prepare.cl makes with DIGITS.
  *
+ * With LATE a work-group makes x ready itself, while its first weights are on their way: x is f32 as it came, in rows of whole
+ * blocks of 128, with SWIGLU the gates, whose partners are at x_scales.  It takes local memory for COLS columns.
+ *
  * The host sets ROWS, WARPS, and ROUND when y is bf16; rows are whole units at multiples of 16 bytes. */
 
 #define WARP 32u
@@ -75,9 +78,15 @@ struct matrix {
     uint n_rows, n_units;
 };
 
+#ifdef LATE
+#define X_PLACE local
+#else
+#define X_PLACE global
+#endif
+
 struct input {
-    const global uint4 *quads; /* [QUADS][units up to whole 128 elements] */
-    const global uchar *scales;
+    const X_PLACE uint4 *quads; /* [QUADS][stride], units up to whole 128 elements */
+    const X_PLACE uchar *scales;
     uint stride;
 };
 
@@ -164,36 +173,33 @@ multiply(const struct input *input, uint unit, const struct turn *turn, const ui
 static inline float
 add_pieces(local float *parts, uint n_turns, float total)
 {
-    const uint lane = get_local_id(0) % WARP;
+    const uint lane = get_local_id(0) % WARP, n_pieces = n_turns * (WARP / PIECE);
     meet_warp();
     for (uint piece = lane; piece < ROWS * PIECES; piece += WARP) {
         float sum = 0.0f;
-        for (uint i = 0; i < PIECE; i += 4u) {
+        for (uint i = 0; i < PIECE && piece % PIECES < n_pieces; i += 4u) {
             const float4 four = *(const local float4 *)(parts + piece * STRIDE + i);
             sum = (((sum + four.x) + four.y) + four.z) + four.w;
         }
         parts[piece * STRIDE] = sum;
     }
     meet_warp();
-    for (uint i = 0; i < n_turns * (WARP / PIECE) && lane < ROWS; i++) {
+    for (uint i = 0; i < n_pieces && lane < ROWS; i++) {
         total += parts[(lane * PIECES + i) * STRIDE];
     }
     meet_warp();
     return total;
 }
 
-/* The products of rows first_row .. end - 1, ROWS at a time; y[row].  parts: the sub-group's, [ROWS][PIECES][STRIDE] */
+/* The products of rows first_row .. end - 1, ROWS at a time; y[row].  next: their first turn, asked for.  parts: the sub-group's, [ROWS][PIECES][STRIDE] */
 static inline void
-make_rows(const struct input *input, const struct matrix *matrix, uint first_row, uint end, local float *parts,
-          global float *y)
+make_rows(const struct input *input, const struct matrix *matrix, struct place place, struct turn next, uint first_row,
+          uint end, local float *parts, global float *y)
 {
     const uint lane = get_local_id(0) % WARP;
     /* Nothing is added: `taken` is 64 times a number.  What the compiler does not know to be a constant, it keeps in a
      * register instead of making it anew for every look-up. */
     const uint2 table = (uint2)(0xC3C2C1C0u, 0xBDBEBFC0u) + (input->quads[min(lane, matrix->n_units - 1u)].w & 63u);
-    struct place place = {first_row, end, lane};
-    struct turn next;
-    ask(matrix, &place, &next);
     for (uint rows = first_row; rows < end; rows += ROWS) {
         float total = 0.0f;
         for (uint first = 0; first < matrix->n_units; first += STRETCH) {
@@ -222,13 +228,86 @@ make_rows(const struct input *input, const struct matrix *matrix, uint first_row
     }
 }
 
+#ifdef LATE
+#define ACT_BLOCK 128u
+#define LEAST 1e-4f /* act_quant's floor */
+
+/* The largest of a sub-group's numbers.  words: the sub-group's, [WARP] */
+static inline uint
+warp_max(uint value, local uint *words)
+{
+#ifdef OCL_NVIDIA
+    for (uint reach = WARP / 2u; reach > 0u; reach /= 2u) {
+        uint other;
+        __asm__ volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=r"(other) : "r"(value), "r"(reach));
+        value = max(value, other);
+    }
+    return value;
+#else
+    meet_warp();
+    words[get_local_id(0) % WARP] = value;
+    meet_warp();
+    for (uint i = 0; i < WARP; i++) {
+        value = max(value, words[i]);
+    }
+    return value;
+#endif
+}
+
+/* Elements at .. + 3 of a row of x, or of the gated activation. */
+static inline float4
+input_quad(const global float *x, const global float *up, float weight, float limit, uint at)
+{
+    const float4 value = vload4(0, x + at);
+#ifdef SWIGLU
+    const float4 other = vload4(0, up + at);
+    return (float4)(round_bf16(exact_swiglu(value.x, other.x, limit) * weight),
+                    round_bf16(exact_swiglu(value.y, other.y, limit) * weight),
+                    round_bf16(exact_swiglu(value.z, other.z, limit) * weight),
+                    round_bf16(exact_swiglu(value.w, other.w, limit) * weight));
+#else
+    return value;
+#endif
+}
+
+static inline float
+quantised(float value, float reciprocal)
+{
+    return e4m3_to_f32(e4m3_from_f32(value * reciprocal));
+}
+
+/* What prepare.cl does with DIGITS, of one row: quads [QUADS][stride], scales [n_blocks].  A sub-group makes a block at a
+ * time; all make as many, the last one again and again. */
+static inline void
+quantise_row(const global float *x, const global float *up, float weight, float limit, uint n_blocks, uint stride,
+             local uint4 *quads, local uchar *scales, local uint *words)
+{
+    const uint lane = get_local_id(0) % WARP, warp = get_local_id(0) / WARP;
+    for (uint first = 0; first < n_blocks; first += WARPS) {
+        const uint block = min(first + warp, n_blocks - 1u);
+        const float4 value = input_quad(x, up, weight, limit, block * ACT_BLOCK + lane * 4u);
+        const uint4 bits = as_uint4(fabs(value));
+        const uint own = max(max(max(bits.x, bits.y), max(bits.z, bits.w)), as_uint(LEAST));
+        const uint code = block_code(warp_max(own, words + warp * WARP), E4M3_RECIPROCAL);
+        const float reciprocal = as_float((254u - min(code, 254u)) << 23);
+        const float4 all = (float4)(quantised(value.x, reciprocal), quantised(value.y, reciprocal),
+                                    quantised(value.z, reciprocal), quantised(value.w, reciprocal));
+        quads[lane % QUADS * stride + block * (ACT_BLOCK / UNIT) + lane / QUADS] =
+            code == E8M0_NAN ? (uint4)(0u) : digits_of(all);
+        scales[block] = (uchar)code;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+}
+#endif
+
 /* As `routed` of product.cl without TILES: tile get_group_id(1) is the route of that number; but of four slabs, from
  * number first_slab on. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
 routed_few(PLACE_CONST(x), PLACE_CONST(x_scales), const global uchar *restrict slab_0,
            const global uchar *restrict slab_1, const global uchar *restrict slab_2,
            const global uchar *restrict slab_3, PLACE_CONST(experts), PLACE_CONST(routes), PLACE(y), uint first_slab,
-           uint first_matrix, uint cols, uint n_rows, uint n_steps, uint n, uint n_slots, uint n_experts, ulong y_step)
+           uint first_matrix, uint cols, uint n_rows, uint n_steps, uint n, uint n_slots, uint n_experts, ulong y_step,
+           float limit)
 {
     local float4 parts[WARPS * ROWS * PIECES * STRIDE / 4u];
     const uint warp = get_local_id(0) / WARP, first_row = (get_group_id(0) * WARPS + warp) * n_steps * ROWS;
@@ -246,9 +325,21 @@ routed_few(PLACE_CONST(x), PLACE_CONST(x_scales), const global uchar *restrict s
     }
     const global uchar *data = slab < 2u ? (slab == 0u ? slab_0 : slab_1) : (slab == 2u ? slab_2 : slab_3);
     const struct matrix matrix = {data + expert->data[which], data + expert->scales[which], n_rows, cols / UNIT};
+    const uint end = first_row + n_steps * ROWS;
+    struct place place = {first_row, end, get_local_id(0) % WARP};
+    struct turn next;
+    ask(&matrix, &place, &next);
+#ifdef LATE
+    local uint4 quads[QUADS * (COLS / UNIT + 1u)]; /* one place more: a block's quads meet no bank twice */
+    local uchar scales[COLS / ACT_BLOCK];
+    local uint words[WARPS * WARP];
+    const struct input input = {quads, scales, COLS / UNIT + 1u};
+    quantise_row(AT_CONST(float, x) + (ulong)x_row * cols, AT_CONST(float, x_scales) + (ulong)x_row * cols, route.weight,
+                 limit, n_blocks, input.stride, quads, scales, words);
+#else
     const struct input input = {AT_CONST(uint4, x) + (ulong)x_row * QUADS * n_blocks * 4u,
                                 AT_CONST(uchar, x_scales) + (ulong)x_row * n_blocks, n_blocks * 4u};
-    make_rows(&input, &matrix, first_row, first_row + n_steps * ROWS,
-              (local float *)parts + warp * (ROWS * PIECES * STRIDE),
+#endif
+    make_rows(&input, &matrix, place, next, first_row, end, (local float *)parts + warp * (ROWS * PIECES * STRIDE),
               AT(float, y) + get_group_id(2) * y_step + (ulong)to * n_rows);
 }

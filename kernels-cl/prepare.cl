@@ -81,9 +81,7 @@ store_quantised(float4 value, bool is_wanted, local uint *magnitudes, uint n_blo
     }
     const ulong at = ((ulong)row * quads + lane % quads) * (n_blocks * (BLOCK / UNIT)) + unit;
 #ifdef DIGITS
-    const int4 whole = convert_int4(out * 512.0f), rest = (whole + 128) >> 8; /* whole = d0 + 2^8 rest, |d0| <= 128 */
-    const uint sum = (uint)(whole.x + whole.y + whole.z + whole.w);
-    ((global uint4 *)y)[at] = (uint4)(low_bytes(whole), low_bytes(rest), low_bytes((rest + 128) >> 8), 64u * sum);
+    ((global uint4 *)y)[at] = digits_of(out);
 #elif defined(BLOCK_SUMS)
     ((global int4 *)y)[at] = convert_int4(out * 512.0f);
 #else

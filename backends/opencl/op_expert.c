@@ -112,7 +112,22 @@ run_slab(struct ocl_call *call, const struct routed *work, const struct stage *s
     ocl_launch(call, kernel, 3, groups, local);
 }
 
-#define FEW_SLABS 4u /* of expert.cl */
+/* Of expert.cl: slabs of a launch, and local memory, generously. */
+#define FEW_SLABS 4u
+#define LATE_COLUMN_BYTES 4u
+#define LATE_ROW_BYTES 640u
+#define LATE_RESERVE 1536u
+
+/* Whether expert.cl makes x ready itself: for one token, where every work-group has room for it. */
+static bool
+is_late(const struct ocl_call *call, const struct routed *work, uint32_t dtype, const struct ocl_prepare *prepare)
+{
+    const struct ocl_few *few = &ocl_tuning_of(call->device)->few;
+    const uint64_t local_bytes = LATE_COLUMN_BYTES * (uint64_t)prepare->cols + few->rows * few->warps * LATE_ROW_BYTES;
+    return few->rows > 0 && work->op->n == 1 && !work->is_ordered && dtype == HEARTH_E2M1X2 &&
+           prepare->form == OCL_DIGITS && prepare->cols % HOST_ACT_BLOCK == 0 && prepare->x.offset % 16 == 0 &&
+           call->device->caps.align_bytes % 16 == 0 && local_bytes + LATE_RESERVE <= call->device->caps.local_bytes;
+}
 
 /* Whether the stage's E2M1X2 matrices are those of expert.cl. */
 static bool
@@ -133,9 +148,12 @@ run_few(struct ocl_call *call, const struct routed *work, const struct stage *st
     const uint32_t rows = few->rows * few->steps * few->warps;
     const size_t groups[3] = {(stage->n_rows + rows - 1) / rows, work->n_tiles, stage->n_matrices};
     const size_t local[3] = {32 * (size_t)few->warps, 1, 1};
-    char defines[96];
-    snprintf(defines, sizeof defines, "-DROWS=%u -DWARPS=%u%s%s", few->rows, few->warps, stage->defines,
-             call->native ? " -DROUND" : "");
+    char defines[128], late[48] = "";
+    if (input->is_late) {
+        snprintf(late, sizeof late, " -DLATE -DCOLS=%u%s", stage->cols, input->scales.mem != NULL ? " -DSWIGLU" : "");
+    }
+    snprintf(defines, sizeof defines, "-DROWS=%u -DWARPS=%u%s%s%s", few->rows, few->warps, stage->defines,
+             call->native ? " -DROUND" : "", late);
     struct ocl_kernel *kernel = ocl_kernel(call, "expert", defines, "routed_few");
     ocl_arg_span(call, kernel, input->values);
     ocl_arg_span(call, kernel, input->scales);
@@ -154,6 +172,7 @@ run_few(struct ocl_call *call, const struct routed *work, const struct stage *st
     ocl_arg_u32(call, kernel, work->op->n_slots);
     ocl_arg_u32(call, kernel, work->op->n_experts);
     ocl_arg_u64(call, kernel, (uint64_t)work->op->n_routes * stage->n_rows);
+    ocl_arg_f32(call, kernel, input->limit);
     ocl_launch(call, kernel, 3, groups, local);
 }
 
@@ -195,7 +214,15 @@ prepare_stage(struct ocl_call *call, const struct routed *work, struct ocl_prepa
         if (dtypes >> dtype & 1u) {
             prepare.dtype = dtype;
             prepare.form = work->is_tensor ? OCL_HALVES : ocl_form_for(call, dtype, prepare.cols, true);
-            ocl_prepare(call, &prepare, &stage->inputs[dtype]);
+            if (is_late(call, work, dtype, &prepare)) {
+                stage->inputs[dtype] = (struct ocl_input){.form = prepare.form,
+                                                          .values = prepare.x,
+                                                          .scales = prepare.up,
+                                                          .limit = prepare.limit,
+                                                          .is_late = true};
+            } else {
+                ocl_prepare(call, &prepare, &stage->inputs[dtype]);
+            }
         }
     }
 }

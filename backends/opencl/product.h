@@ -13,7 +13,8 @@ struct ocl_input {
     enum ocl_form form;
     struct ocl_span values, scales;
     uint64_t low; /* HALVES of E2M1X2: where the low parts begin in values */
-    bool is_late; /* HALVES of one token: values are f32 as they came, scales the other factor of SwiGLU or absent */
+    bool is_late; /* HALVES, or DIGITS of expert.cl, of one token: values are f32 as they came, scales the other factor
+                   * of SwiGLU or absent */
     float limit;  /* of SwiGLU */
 };
 

@@ -19,6 +19,8 @@ static const struct shape {
     {HEARTH_E2M1X2, 2, 4, 3, 64, 64, 0.0},     {HEARTH_E2M1X2, 2, 4, 3, 128, 64, 1e30},
     {HEARTH_E2M1X2, 9, 54, 8, 160, 96, 1.0},   {HEARTH_E4M3, 20, 40, 7, 144, 33, 1.0},
     {HEARTH_E2M1X2, 40, 120, 3, 544, 80, 1.0}, {HEARTH_E2M1X2, 50, 130, 3, 640, 256, 1.0},
+    {HEARTH_E2M1X2, 1, 6, 8, 1152, 640, 1.0},  {HEARTH_E2M1X2, 1, 3, 5, 4224, 128, 3.0},
+    {HEARTH_E2M1X2, 1, 4, 3, 256, 128, 1e30},  {HEARTH_E2M1X2, 1, 4, 3, 128, 256, 0.0},
 };
 
 /* Every third expert lives elsewhere. */

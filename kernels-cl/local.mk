@@ -10,6 +10,7 @@ KERNELS_CL = \
 	kernels-cl/index_mma.cl \
 	kernels-cl/kv.cl \
 	kernels-cl/measure.cl \
+	kernels-cl/measure_mma.cl \
 	kernels-cl/mhc.cl \
 	kernels-cl/mma.cl \
 	kernels-cl/norm.cl \

@@ -1,6 +1,7 @@
 /* measure.c - the device's roofs, by kernels-cl/measure.cl: bytes read a second, and products of registers. */
 #include <config.h>
 
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -10,8 +11,9 @@
 #define READ_SHARE 8u                  /* of the device's memory, at most one in so many */
 #define GROUPS_PER_UNIT 16u
 #define MAX_GROUP 256u
-#define STEPS_PER_ROUND 16u            /* STEPS of measure.cl */
-#define OPERATIONS_PER_STEP 16u        /* two words of four products, a multiplication and an addition each */
+#define ITEM_OPERATIONS 256u /* an item's in a round of measure.cl: STEPS of eight products and additions */
+#define MMA_OPERATIONS 2048u /* in one of measure_mma.cl: CHAINS of 16 x 8 x 16, shared by 32 items */
+#define WARP 32u
 #define UNIT_BYTES 16u
 #define LAUNCHES 256u
 #define LAUNCH_REPEATS 5u
@@ -19,7 +21,7 @@
 /* A launch that can be repeated. */
 struct probe {
     struct ocl_call *call;
-    const char *kernel;
+    const char *family, *defines, *kernel;
     struct ocl_span x, never;
     uint64_t groups, local;
     uint64_t share;    /* read_all */
@@ -37,7 +39,7 @@ now(void)
 static void
 launch(const struct probe *probe)
 {
-    struct ocl_kernel *kernel = ocl_kernel(probe->call, "measure", NULL, probe->kernel);
+    struct ocl_kernel *kernel = ocl_kernel(probe->call, probe->family, probe->defines, probe->kernel);
     if (probe->share > 0) {
         ocl_arg_span(probe->call, kernel, probe->x);
         ocl_arg_span(probe->call, kernel, probe->never);
@@ -70,9 +72,10 @@ shortest(const struct probe *probe, double seconds)
     return best;
 }
 
-/* Operations a second of add_int or add_float.  Rounds are doubled until a launch is long beside its own overhead. */
+/* Operations a second of a kernel whose items make item_operations in a round.  Rounds are doubled until a launch is
+ * long beside its own overhead. */
 static double
-operations(struct probe *probe, const char *kernel, double seconds)
+operations(struct probe *probe, const char *kernel, uint32_t item_operations, double seconds)
 {
     double took = 0.0;
     probe->kernel = kernel;
@@ -86,7 +89,19 @@ operations(struct probe *probe, const char *kernel, double seconds)
     }
     took = shortest(probe, seconds / 2.0);
     const double n = (double)probe->groups * (double)probe->local * probe->n_rounds;
-    return took > 0.0 ? n * STEPS_PER_ROUND * OPERATIONS_PER_STEP / took : 0.0;
+    return took > 0.0 ? n * item_operations / took : 0.0;
+}
+
+/* The same of the matrix instructions that quantised products use. */
+static double
+mma_operations(const struct probe *probe, double seconds)
+{
+    struct probe warps = *probe;
+    char defines[32];
+    snprintf(defines, sizeof defines, "-DWARPS=%llu", (unsigned long long)(probe->local / WARP));
+    warps.family = "measure_mma";
+    warps.defines = defines;
+    return operations(&warps, "add_mma", MMA_OPERATIONS, seconds);
 }
 
 static double
@@ -132,6 +147,7 @@ ocl_measure(struct hearth_device *device, double seconds, struct hearth_roof *ro
     const uint64_t most = share < device->caps.max_alloc_bytes ? share : device->caps.max_alloc_bytes;
     const uint64_t size = (READ_BYTES < most ? READ_BYTES : most) / UNIT_BYTES * UNIT_BYTES;
     struct probe probe = {.call = &call,
+                          .family = "measure",
                           .groups = (uint64_t)device->caps.n_units * GROUPS_PER_UNIT,
                           .local = MAX_GROUP < device->caps.max_group ? MAX_GROUP : device->caps.max_group};
     cl_int code;
@@ -142,8 +158,13 @@ ocl_measure(struct hearth_device *device, double seconds, struct hearth_roof *ro
     probe.x = (struct ocl_span){mem, 0};
     probe.never = (struct ocl_span){mem, size};
     filled.read_bytes_per_second = read_rate(&probe, size, seconds / 2.0);
-    filled.operations_per_second = operations(&probe, "add_int", seconds / 4.0);
-    filled.exact_operations_per_second = operations(&probe, "add_float", seconds / 4.0);
+    if (device->uses_mma) {
+        memcpy(filled.operation, "mma f16", sizeof "mma f16");
+        filled.operations_per_second = mma_operations(&probe, seconds / 4.0);
+    } else {
+        filled.operations_per_second = operations(&probe, "add_int", ITEM_OPERATIONS, seconds / 4.0);
+    }
+    filled.exact_operations_per_second = operations(&probe, "add_float", ITEM_OPERATIONS, seconds / 4.0);
     filled.launch_seconds = launch_seconds(&probe);
     clReleaseMemObject(mem);
     device->n_launches = filled.n_launches;

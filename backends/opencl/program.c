@@ -14,7 +14,7 @@
 #define OPTIONS_BYTES 1024
 
 /* The families that stand on mma.cl. */
-static const char *const mma_families[] = {"attend_mma", "index_mma", "tensor"};
+static const char *const mma_families[] = {"attend_mma", "index_mma", "measure_mma", "tensor"};
 
 struct named_kernel {
     struct ocl_kernel kernel;

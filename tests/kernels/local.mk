@@ -69,9 +69,11 @@ tests_kernels_opencl_joint_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) -DJOINT_PL
 tests_kernels_opencl_joint_test_LDADD = backends/opencl/libopencl.la backends/host/libcheck.la $(CHECK_LIBS)
 
 # Its kernels, compiled for GPUs that need not be there.
-EXTRA_DIST += tests/kernels/opencl-forms tests/kernels/opencl-compile-amd tests/kernels/opencl-compile-intel
+EXTRA_DIST += tests/kernels/opencl-forms tests/kernels/opencl-compile-amd tests/kernels/opencl-compile-intel \
+	tests/kernels/opencl-compile-nvidia
 if BUILD_OPENCL
-TESTS += tests/kernels/opencl-compile-amd tests/kernels/opencl-compile-intel
+TESTS += tests/kernels/opencl-compile-amd tests/kernels/opencl-compile-intel \
+	tests/kernels/opencl-compile-nvidia
 endif
 
 # The reference against numbers made elsewhere.

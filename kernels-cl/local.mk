@@ -6,15 +6,18 @@ KERNELS_CL = \
 	kernels-cl/compress.cl \
 	kernels-cl/embed.cl \
 	kernels-cl/expert.cl \
+	kernels-cl/few.cl \
 	kernels-cl/index.cl \
 	kernels-cl/index_mma.cl \
 	kernels-cl/kv.cl \
+	kernels-cl/many.cl \
 	kernels-cl/measure.cl \
 	kernels-cl/measure_mma.cl \
 	kernels-cl/mhc.cl \
 	kernels-cl/mma.cl \
 	kernels-cl/norm.cl \
 	kernels-cl/prepare.cl \
+	kernels-cl/probe.cl \
 	kernels-cl/product.cl \
 	kernels-cl/routes.cl \
 	kernels-cl/select.cl \

@@ -103,13 +103,22 @@ warp_swap(uint value, uint mask, local uint *words)
 
 /* Whether all lanes of a warp say so.  All of them come here. */
 static inline bool
-warp_all(bool value)
+warp_all(bool value, local uint *words)
 {
     uint all;
     asm volatile("{ .reg .pred p; setp.ne.u32 p, %1, 0; vote.sync.all.pred p, p, 0xFFFFFFFF; selp.u32 %0, 1, 0, p; }"
                  : "=r"(all)
                  : "r"((uint)value));
     return all != 0u;
+}
+
+/* The products of two pairs of f16. */
+static inline uint
+multiply_f16(uint pair, uint by)
+{
+    uint product;
+    asm volatile("mul.rn.f16x2 %0, %1, %2;" : "=r"(product) : "r"(pair), "r"(by));
+    return product;
 }
 
 /* 16 bytes that are read once: they take no place in the first cache. */
@@ -278,6 +287,20 @@ warp_swap(uint value, uint mask, local uint *words)
     return other;
 }
 
+static inline bool
+warp_all(bool value, local uint *words)
+{
+    local uint *all = warp_words(words);
+    uint n = 0u;
+    all[warp_lane()] = value ? 1u : 0u;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (uint i = 0; i < WARP; i++) {
+        n += all[i];
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return n == WARP;
+}
+
 static inline uint4
 load_once(const global uint4 *from)
 {
@@ -311,6 +334,12 @@ relu_bf16(uint a)
 {
     const float low = bf16_to_f32((ushort)a), high = bf16_to_f32((ushort)(a >> 16));
     return (low > 0.0f ? a & 0xFFFFu : 0u) | (high > 0.0f ? a & 0xFFFF0000u : 0u);
+}
+
+static inline uint
+multiply_f16(uint pair, uint by)
+{
+    return pair_f16(half_of(pair, 0u, true) * half_of(by, 0u, true), half_of(pair, 1u, true) * half_of(by, 1u, true));
 }
 
 static inline void
@@ -361,4 +390,26 @@ static inline uint2
 multiply_pairs(uint2 pairs, uint factor)
 {
     return (uint2)(multiply_bf16(pairs.x, factor), multiply_bf16(pairs.y, factor));
+}
+
+/* ---- f32 as two f16, by a scale for a block ---- */
+
+/* The code of the scale that brings magnitudes with these highest bits below 2^15.  Below 2^-66 they lose bits. */
+static inline uint
+whole_code(uint largest)
+{
+    return largest >= 0x7F800000u ? E8M0_NAN : max(largest >> 23, 61u) - 14u;
+}
+
+static inline float4
+whole_scaled(float4 value, uint code)
+{
+    return code == E8M0_NAN ? (float4)(0.0f) : value * as_float((254u - code) << 23);
+}
+
+/* The first of the two: 11 bits; the rest has at most 12. */
+static inline float4
+whole_first(float4 scaled)
+{
+    return as_float4((as_uint4(scaled) + 0x1000u) & 0xFFFFE000u);
 }

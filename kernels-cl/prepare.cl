@@ -109,36 +109,59 @@ code_magnitude(uint code)
 
 /* Room for a block's quads on their way into order. */
 struct quads {
-    uint magnitudes[BLOCK_QUADS];
+    uint magnitudes[2u * BLOCK_QUADS];
     ushort halves[BLOCK], low[BLOCK];
     uint flags;
 };
 
-/* tensor.cl adds up a step's products, multiples of 2^-10, in 24 bits.  With weights up to 6 that is exact if the
- * magnitudes add up to MOST_WHOLE; a step that is louder, and has codes below SPLIT, keeps these in a part of its own:
- * the others' products are multiples of 2^-7 and add up to less than 2^17.  A place is 8 elements; i and i + 4 share a
- * word. */
+static inline bool
+is_small(uint code)
+{
+    return (code & 0x7Fu) < SPLIT && (code & 0x7Fu) != 0u;
+}
+
+/* Two codes' magnitudes, and in the highest bit whether one is small. */
+static inline uint
+pair_magnitude(uint code, uint other)
+{
+    return (code_magnitude(code) + code_magnitude(other)) | (is_small(code) || is_small(other) ? 0x80000000u : 0u);
+}
+
+/* Whether the step's half, elements 0 and 1 or 2 and 3 of its quads, is loud and has small codes. */
+static inline bool
+is_split(const local uint *magnitudes)
+{
+    uint sum = 0u, small = 0u;
+    for (uint i = 0; i < STEP_QUADS; i++) {
+        sum += magnitudes[2u * i] & 0x7FFFFFFFu;
+        small |= magnitudes[2u * i] >> 31;
+    }
+    return sum > MOST_WHOLE && small != 0u;
+}
+
+/* tensor.cl adds up each half of a step, 16 products, multiples of 2^-10, in 24 bits, and then the two.  With weights
+ * up to 6 a half is exact if its magnitudes add up to MOST_WHOLE.  Where one is louder and has codes below SPLIT, the
+ * step keeps these in a part of its own: the others' products are multiples of 2^-7, and all of them add up to less
+ * than 2^17.  A place is 8 elements; i and i + 4 share a word. */
 static inline void
 store_codes(uint4 codes, bool is_wanted, local struct quads *quads, uint n_blocks, uint row, uint block, ulong low,
             global uchar *y)
 {
-    const uint lane = get_local_id(0), all[4] = {codes.x, codes.y, codes.z, codes.w};
-    uint sum = 0u, flags = 0u;
-    quads->magnitudes[lane] =
-        code_magnitude(codes.x) + code_magnitude(codes.y) + code_magnitude(codes.z) + code_magnitude(codes.w);
+    const uint lane = get_local_id(0), step = lane / STEP_QUADS, all[4] = {codes.x, codes.y, codes.z, codes.w};
+    quads->magnitudes[2u * lane] = pair_magnitude(codes.x, codes.y);
+    quads->magnitudes[2u * lane + 1u] = pair_magnitude(codes.z, codes.w);
     if (lane == 0u) {
         quads->flags = 0u;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
-    for (uint i = 0; i < STEP_QUADS; i++) {
-        sum += quads->magnitudes[lane / STEP_QUADS * STEP_QUADS + i];
-    }
+    const local uint *magnitudes = quads->magnitudes + step * STEP_QUADS * 2u;
+    const bool is_first = is_split(magnitudes), is_second = is_split(magnitudes + 1u);
+    const uint flags = is_first || is_second ? 1u << step : 0u;
     for (uint i = 0; i < 4u; i++) {
-        const bool is_low = sum > MOST_WHOLE && (all[i] & 0x7Fu) < SPLIT && (all[i] & 0x7Fu) != 0u;
+        const bool is_low = flags != 0u && is_small(all[i]);
         const uint at = lane / 2u * 8u + i * 2u + lane % 2u, bits = e4m3_to_half(all[i]);
         quads->halves[at] = (ushort)(is_low ? 0u : bits);
         quads->low[at] = (ushort)(is_low ? bits : 0u);
-        flags |= is_low ? 1u << lane / STEP_QUADS : 0u;
     }
     atomic_or(&quads->flags, flags);
     barrier(CLK_LOCAL_MEM_FENCE);
@@ -153,19 +176,26 @@ store_codes(uint4 codes, bool is_wanted, local struct quads *quads, uint n_block
 
 struct quads {
     uint magnitudes[BLOCK_QUADS];
+    uint flags;
 };
 
-/* A place is 8 elements of a lane's 16, which are its share of two steps. */
+/* Where a quad goes: a place is 8 elements of a lane's 16, which are its share of two steps. */
+static inline ulong
+quad_place(uint n_blocks, uint row, uint block)
+{
+    const uint lane = get_local_id(0);
+    const uint step = block * 4u + lane / 16u * 2u + lane / 2u % 2u, place = lane % 16u / 4u;
+    return (((ulong)row * n_blocks * 4u + step) * 4u + place) * 2u + lane % 2u;
+}
+
 static inline void
 store_codes(uint4 codes, bool is_wanted, local struct quads *quads, uint n_blocks, uint row, uint block, ulong low,
             global uchar *y)
 {
-    const uint lane = get_local_id(0);
-    const uint step = block * 4u + lane / 16u * 2u + lane / 2u % 2u, place = lane % 16u / 4u;
-    const ulong at = (((ulong)row * n_blocks * 4u + step) * 4u + place) * 2u + lane % 2u;
     if (is_wanted) {
-        ((global uint2 *)y)[at] = (uint2)(e4m3_to_half(codes.x) | e4m3_to_half(codes.z) << 16,
-                                          e4m3_to_half(codes.y) | e4m3_to_half(codes.w) << 16);
+        ((global uint2 *)y)[quad_place(n_blocks, row, block)] =
+            (uint2)(e4m3_to_half(codes.x) | e4m3_to_half(codes.z) << 16, e4m3_to_half(codes.y) | e4m3_to_half(codes.w)
+                                                                                                     << 16);
     }
 }
 
@@ -197,6 +227,35 @@ store_halves(float4 value, bool is_wanted, local struct quads *quads, uint n_blo
 #endif
     }
 }
+
+#ifdef WHOLE
+/* What is not quantised, as two f16 of a sum: of bf16 numbers the second is 0.  y_scales: the block's scale, and above
+ * it whether one is not. */
+static inline void
+store_whole(float4 value, bool is_wanted, local struct quads *quads, uint n_blocks, uint row, uint block, ulong low,
+            global uchar *y, global uchar *y_scales)
+{
+    const uint lane = get_local_id(0);
+    const uint4 bits = as_uint4(fabs(value));
+    quads->magnitudes[lane] = max(max(bits.x, bits.y), max(bits.z, bits.w));
+    if (lane == 0u) {
+        quads->flags = 0u;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    const uint code = whole_code(largest_bits(quads->magnitudes));
+    const float4 scaled = whole_scaled(value, code), first = whole_first(scaled), rest = scaled - first;
+    atomic_or(&quads->flags, any(rest != 0.0f) ? 1u : 0u);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (is_wanted) {
+        const ulong at = quad_place(n_blocks, row, block);
+        ((global uint2 *)y)[at] = (uint2)(pair_f16(first.x, first.z), pair_f16(first.y, first.w));
+        ((global uint2 *)(y + low))[at] = (uint2)(pair_f16(rest.x, rest.z), pair_f16(rest.y, rest.w));
+    }
+    if (lane == 0u && is_wanted) {
+        ((global ushort *)y_scales)[(ulong)row * n_blocks + block] = (ushort)(code | quads->flags << 8);
+    }
+}
+#endif
 #endif
 #endif
 
@@ -236,8 +295,13 @@ prepare(PLACE_CONST(x), PLACE_CONST(up), PLACE_CONST(routes), PLACE_CONST(expert
 #ifdef HALVES
     local struct quads quads[BLOCKS];
     const ulong low = (ulong)get_num_groups(1) * n_blocks * BLOCK * 2u;
+#ifdef WHOLE
+    store_whole(value, is_wanted, quads + get_local_id(1), n_blocks, row, block, low, AT(uchar, y),
+                AT(uchar, y_scales));
+#else
     store_halves(value, is_wanted, quads + get_local_id(1), n_blocks, row, block, low, AT(uchar, y),
                  AT(uchar, y_scales));
+#endif
 #elif defined(UNIT)
     local uint magnitudes[BLOCKS * BLOCK_QUADS];
     store_quantised(value, is_wanted, magnitudes + get_local_id(1) * BLOCK_QUADS, n_blocks, row, block, AT(uchar, y),

@@ -32,7 +32,7 @@ struct stage {
 
 /* Whether all experts here have weights that tensor.cl multiplies with. */
 static bool
-is_for_tensor(const struct ocl_call *call, const struct routed *work)
+is_for_tensor(struct ocl_call *call, const struct routed *work)
 {
     const uint32_t wanted = 1u << HEARTH_E2M1X2;
     bool fits = call->native && ocl_tensor_fits(call, work->op->dim) && ocl_tensor_fits(call, work->op->inner);
@@ -40,7 +40,7 @@ is_for_tensor(const struct ocl_call *call, const struct routed *work)
         const struct ocl_expert_slab *slab = &work->experts.slabs[i];
         fits = fits && slab->up_dtypes == wanted && slab->down_dtypes == wanted;
     }
-    return fits;
+    return fits && ocl_tensor_exact(call);
 }
 
 static void

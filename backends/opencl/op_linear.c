@@ -90,6 +90,7 @@ void
 ocl_output_groups(struct ocl_call *call, const struct hearth_op_output_groups *op)
 {
     const uint64_t n_in = (uint64_t)op->n_groups * op->width, n_out = (uint64_t)op->n_groups * op->rank;
+    struct ocl_prepare prepare = {.n = op->n * op->n_groups, .n_tokens = op->n, .cols = op->width};
     struct ocl_dense dense = {
         .n = op->n,
         .groups = op->n_groups,
@@ -101,11 +102,16 @@ ocl_output_groups(struct ocl_call *call, const struct hearth_op_output_groups *o
         .y_step = op->rank,
         .round = call->native,
     };
-    dense.input = (struct ocl_input){.form = OCL_PLAIN, .values = ocl_view_f32(call, "o", op->o, op->n, n_in)};
+    prepare.x = ocl_view_f32(call, "o", op->o, op->n, n_in);
     dense.y = ocl_view_f32(call, "y", op->y, op->n, n_out);
     dense.weight = ocl_weight(call, "weight", op->weight, 0, n_out, op->width);
     if (call->status == 0 && ocl_product_can(call, "weight", dense.weight->dtype) &&
         ocl_call_check(call, (uint64_t)op->n * op->n_groups <= UINT32_MAX, "n * n_groups: within 32 bits wanted")) {
+        prepare.dtype = dense.weight->dtype;
+        prepare.is_whole = call->native && prepare.dtype == HEARTH_E4M3 && op->rank % HOST_ACT_BLOCK == 0 &&
+                           ocl_tensor_fits(call, op->width);
+        prepare.form = prepare.is_whole ? OCL_HALVES : OCL_PLAIN;
+        ocl_prepare(call, &prepare, &dense.input);
         ocl_dense(call, &dense);
     }
 }

@@ -8,8 +8,8 @@
  * Every helper does nothing once call->status is negative and keeps the first error, so an operation reads straight
  * down without asking.
  *
- * Kernels.  kernels-cl/<family>.cl is compiled with kernels-cl/common.cl before it, and with mma.cl between them where
- * program.c says so.  A place in device memory is two
+ * Kernels.  kernels-cl/<family>.cl is compiled with kernels-cl/common.cl before it, and with mma.cl, and
+ * tensor.cl, between them where program.c says so.  A place in device memory is two
  * arguments of a kernel, `global uchar *x_mem, ulong x_at` (x_at in bytes); `AT(float, x)` of common.cl joins them.
  * Kernels are OpenCL C 1.2; what a device has beyond it shows as macros: OCL_HAS_FP64, OCL_HAS_FP16, OCL_HAS_SUBGROUPS,
  * OCL_HAS_INT_DOT, OCL_NVIDIA (compute capability, 90 for 9.0), OCL_CPU, and OCL_LANES (what the device executes
@@ -151,6 +151,7 @@ struct hearth_device {
     uint64_t n_launches;                      /* of kernels */
     _Atomic uint64_t n_submitted, n_finished; /* submissions; all are finished when both are alike */
     bool uses_bytes;         /* products with e2m1 weights are those of bytes (DIGITS of product.cl) */
+    enum { OCL_UNPROVEN, OCL_EXACT, OCL_INEXACT } mma_sums; /* what probe.cl has found */
     bool uses_mma;           /* products are those of tensor.cl where they can be */
     void *expert_state;      /* of expert_ffn: what it keeps between commands; NULL at first */
     void (*expert_state_free)(struct hearth_device *device); /* called at close unless NULL */

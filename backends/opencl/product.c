@@ -63,9 +63,9 @@ prepare_defines(const struct ocl_call *call, const struct ocl_prepare *prepare, 
     if (prepare->form != OCL_PLAIN) {
         snprintf(unit, sizeof unit, " -DUNIT=%u%s", unit_elements(prepare->dtype), forms[prepare->form]);
     }
-    snprintf(defines, size, "-DDTYPE=%u -DBLOCKS=%u%s%s%s%s", prepare->dtype, ocl_tuning_of(call->device)->blocks, unit,
-             prepare->up.mem != NULL ? " -DSWIGLU" : "", prepare->routes.mem != NULL ? " -DROUTES" : "",
-             call->native ? " -DNATIVE" : "");
+    snprintf(defines, size, "-DDTYPE=%u -DBLOCKS=%u%s%s%s%s%s", prepare->dtype, ocl_tuning_of(call->device)->blocks,
+             unit, prepare->up.mem != NULL ? " -DSWIGLU" : "", prepare->routes.mem != NULL ? " -DROUTES" : "",
+             call->native ? " -DNATIVE" : "", prepare->is_whole ? " -DWHOLE" : "");
 }
 
 void
@@ -75,7 +75,7 @@ ocl_prepare(struct ocl_call *call, const struct ocl_prepare *prepare, struct ocl
     const uint32_t per_group = ocl_tuning_of(call->device)->blocks;
     const size_t groups[2] = {(size_t)((n_blocks + per_group - 1) / per_group), prepare->n};
     const size_t local[2] = {HOST_ACT_BLOCK / 4, per_group};
-    struct ocl_input input = {.form = prepare->form, .values = prepare->x};
+    struct ocl_input input = {.form = prepare->form, .values = prepare->x, .is_whole = prepare->is_whole};
     char defines[DEFINES_BYTES];
     if (prepare->form == OCL_PLAIN && prepare->up.mem == NULL) {
         *ret_input = input;
@@ -192,6 +192,7 @@ dense_part(struct ocl_call *call, const struct ocl_dense *dense, const struct oc
     ocl_arg_u32(call, kernel, dense->y_step);
     if (dense->input.form == OCL_HALVES) {
         ocl_arg_f32(call, kernel, dense->input.limit);
+        ocl_arg_u64(call, kernel, dense->input.low);
     }
     if (dense->pair_y.mem != NULL) {
         ocl_arg_span(call, kernel, dense->pair_y);

@@ -13,6 +13,7 @@ struct ocl_input {
     enum ocl_form form;
     struct ocl_span values, scales;
     uint64_t low; /* HALVES of E2M1X2: where the low parts begin in values */
+    bool is_whole; /* HALVES: not quantised */
     bool is_late; /* HALVES, or DIGITS of expert.cl, of one token: values are f32 as they came, scales the other factor
                    * of SwiGLU or absent */
     float limit;  /* of SwiGLU */
@@ -31,7 +32,9 @@ struct ocl_prepare {
     uint32_t n_experts;
     float limit;
     uint32_t n, cols;
-    uint32_t dtype; /* of the weight that the rows will meet */
+    uint32_t n_tokens; /* whose rows they are; 0: n */
+    uint32_t dtype;    /* of the weight that the rows will meet */
+    bool is_whole;     /* HALVES that are not quantised */
     enum ocl_form form;
 };
 
@@ -82,6 +85,8 @@ struct ocl_kernel *ocl_tensor_dense(struct ocl_call *call, const struct ocl_dens
 
 /* Whether the product itself makes the rows ready. */
 bool ocl_tensor_prepares(const struct ocl_prepare *prepare);
+/* Whether sums of matrix instructions are exact where the contract's bits depend on it; a kernel finds out, once. */
+bool ocl_tensor_exact(struct ocl_call *call);
 /* Routed experts, many routes: the tile of tensor.cl, and its kernel. */
 struct ocl_tile ocl_tensor_tile(void);
 uint32_t ocl_tensor_items(void); /* of its work-groups */

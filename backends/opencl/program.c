@@ -10,11 +10,15 @@
 
 #define COMMON "common"
 #define MMA "mma"
-#define MAX_SOURCES 3u
+#define TENSOR "tensor"
+#define MAX_SOURCES 4u
 #define OPTIONS_BYTES 1024
 
 /* The families that stand on mma.cl. */
-static const char *const mma_families[] = {"attend_mma", "index_mma", "measure_mma", "tensor"};
+static const char *const mma_families[] = {"attend_mma", "index_mma", "few", "many", "measure_mma", "prepare", "probe"};
+
+/* Those of them that stand on tensor.cl, too. */
+static const char *const tensor_families[] = {"few", "many", "probe"};
 
 struct named_kernel {
     struct ocl_kernel kernel;
@@ -58,10 +62,10 @@ find_source(const char *family)
 }
 
 static bool
-stands_on_mma(const char *family)
+is_among(const char *const *families, size_t n, const char *family)
 {
-    for (size_t i = 0; i < sizeof mma_families / sizeof mma_families[0]; i++) {
-        if (strcmp(mma_families[i], family) == 0) {
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(families[i], family) == 0) {
             return true;
         }
     }
@@ -73,8 +77,11 @@ texts_of(const struct ocl_source *family)
 {
     struct texts texts = {.n = 0};
     texts.sources[texts.n++] = find_source(COMMON);
-    if (stands_on_mma(family->family)) {
+    if (is_among(mma_families, sizeof mma_families / sizeof mma_families[0], family->family)) {
         texts.sources[texts.n++] = find_source(MMA);
+    }
+    if (is_among(tensor_families, sizeof tensor_families / sizeof tensor_families[0], family->family)) {
+        texts.sources[texts.n++] = find_source(TENSOR);
     }
     texts.sources[texts.n++] = family;
     for (uint32_t i = 0; i < texts.n; i++) {

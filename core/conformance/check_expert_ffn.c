@@ -11,16 +11,17 @@ static const struct shape {
     uint32_t dtype, n, n_routes, n_experts, dim, inner;
     double magnitude;
 } shapes[] = {
-    {HEARTH_E2M1X2, 1, 1, 1, 32, 32, 1.0},     {HEARTH_E2M1X2, 3, 7, 5, 96, 160, 1.0},
-    {HEARTH_E2M1X2, 2, 5, 4, 514, 34, 3.0},    {HEARTH_E2M1X2, 5, 17, 8, 256, 640, 1e-3},
-    {HEARTH_E2M1X2, 1, 6, 8, 1088, 544, 1.0},  {HEARTH_E4M3, 3, 6, 4, 130, 257, 1.0},
-    {HEARTH_E4M3, 1, 2, 3, 640, 1152, 20.0},   {HEARTH_BF16, 2, 4, 3, 65, 33, 1.0},
-    {HEARTH_F32, 2, 3, 2, 40, 24, 1.0},        {HEARTH_E2M1X2, 4, 4, 2, 2048, 1024, 1.0},
-    {HEARTH_E2M1X2, 2, 4, 3, 64, 64, 0.0},     {HEARTH_E2M1X2, 2, 4, 3, 128, 64, 1e30},
-    {HEARTH_E2M1X2, 9, 54, 8, 160, 96, 1.0},   {HEARTH_E4M3, 20, 40, 7, 144, 33, 1.0},
-    {HEARTH_E2M1X2, 40, 120, 3, 544, 80, 1.0}, {HEARTH_E2M1X2, 50, 130, 3, 640, 256, 1.0},
-    {HEARTH_E2M1X2, 1, 6, 8, 1152, 640, 1.0},  {HEARTH_E2M1X2, 1, 3, 5, 4224, 128, 3.0},
-    {HEARTH_E2M1X2, 1, 4, 3, 256, 128, 1e30},  {HEARTH_E2M1X2, 1, 4, 3, 128, 256, 0.0},
+    {HEARTH_E2M1X2, 1, 1, 1, 32, 32, 1.0},      {HEARTH_E2M1X2, 3, 7, 5, 96, 160, 1.0},
+    {HEARTH_E2M1X2, 2, 5, 4, 514, 34, 3.0},     {HEARTH_E2M1X2, 5, 17, 8, 256, 640, 1e-3},
+    {HEARTH_E2M1X2, 1, 6, 8, 1088, 544, 1.0},   {HEARTH_E4M3, 3, 6, 4, 130, 257, 1.0},
+    {HEARTH_E4M3, 1, 2, 3, 640, 1152, 20.0},    {HEARTH_BF16, 2, 4, 3, 65, 33, 1.0},
+    {HEARTH_F32, 2, 3, 2, 40, 24, 1.0},         {HEARTH_E2M1X2, 4, 4, 2, 2048, 1024, 1.0},
+    {HEARTH_E2M1X2, 2, 4, 3, 64, 64, 0.0},      {HEARTH_E2M1X2, 2, 4, 3, 128, 64, 1e30},
+    {HEARTH_E2M1X2, 9, 54, 8, 160, 96, 1.0},    {HEARTH_E4M3, 20, 40, 7, 144, 33, 1.0},
+    {HEARTH_E2M1X2, 40, 120, 3, 544, 80, 1.0},  {HEARTH_E2M1X2, 50, 130, 3, 640, 256, 1.0},
+    {HEARTH_E2M1X2, 1, 6, 8, 1152, 640, 1.0},   {HEARTH_E2M1X2, 1, 3, 5, 4224, 128, 3.0},
+    {HEARTH_E2M1X2, 1, 4, 3, 256, 128, 1e30},   {HEARTH_E2M1X2, 1, 4, 3, 128, 256, 0.0},
+    {HEARTH_E2M1X2, 60, 180, 3, 384, 128, 1.0},
 };
 
 /* Every third expert lives elsewhere. */

@@ -14,9 +14,12 @@
 #endif
 
 /* Functions are parts of their kernels: arrays that they are given stay in registers.  PoCL drops the word, and then
- * lets its threads share the number of the work item in a function that is called twice. */
+ * lets its threads share the number of the work item in a function that is called twice.  OCL_CALLS: not so, for
+ * Oclgrind, which does not know what clang says of a struct that such a function returns. */
+#ifndef OCL_CALLS
 #undef inline
 #define inline inline __attribute__((always_inline))
+#endif
 
 /* Loads of several turns are under way together. */
 #ifdef OCL_NVIDIA

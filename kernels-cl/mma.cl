@@ -41,9 +41,6 @@ warp_lane(void)
 
 #define MMA_WORDS(n_warps) 1
 
-/* Operands that an array holds stay in registers only where the function that gets it is inlined. */
-#define inline inline __attribute__((always_inline))
-
 /* c + a b */
 static inline float4
 mma_f16(uint4 a, uint2 b, float4 c, local uint *words)

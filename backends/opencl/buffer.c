@@ -1,6 +1,8 @@
 /* buffer.c - the plugin's copies: buffers to and from the host's memory, after all work submitted before. */
 #include <config.h>
 
+#include <string.h>
+
 #include "backends/opencl/internal.h"
 
 static int
@@ -15,6 +17,17 @@ check_copy(const struct hearth_device *device, struct hearth_view view, uint64_t
                           (unsigned long long)(view.buffer == NULL ? 0 : view.buffer->size));
     }
     return 0;
+}
+
+/* dst or src is the buffer's own memory, which the host shares. */
+static int
+copy_shared(struct hearth_device *device, void *dst, const void *src, uint64_t size, struct hearth_error *err)
+{
+    const int status = ocl_settle(device, ocl_settings.timeout_ns, err);
+    if (status == 0) {
+        memcpy(dst, src, (size_t)size);
+    }
+    return status;
 }
 
 /* The event of a copy that is done, or will be before anything that is queued later. */
@@ -38,7 +51,9 @@ ocl_buffer_write(struct hearth_device *device, struct hearth_view dst, const voi
                  struct hearth_event **ret_event, struct hearth_error *err)
 {
     int status = check_copy(device, dst, size, err);
-    if (status == 0 && size > 0) {
+    if (status == 0 && size > 0 && dst.buffer->host != NULL) {
+        status = copy_shared(device, dst.buffer->host + dst.offset, src, size, err);
+    } else if (status == 0 && size > 0) {
         const struct ocl_span span = {dst.buffer->mem, dst.offset};
         status = ocl_stage_write(device, device->queue, span, src, size, err);
     }
@@ -50,7 +65,9 @@ ocl_buffer_read(struct hearth_device *device, void *dst, struct hearth_view src,
                 struct hearth_event **ret_event, struct hearth_error *err)
 {
     int status = check_copy(device, src, size, err);
-    if (status == 0 && size > 0) {
+    if (status == 0 && size > 0 && src.buffer->host != NULL) {
+        status = copy_shared(device, dst, src.buffer->host + src.offset, size, err);
+    } else if (status == 0 && size > 0) {
         const struct ocl_span span = {src.buffer->mem, src.offset};
         status = ocl_stage_read(device, dst, span, size, err);
     }

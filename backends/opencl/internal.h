@@ -16,7 +16,7 @@ ocl_align_up(uint64_t n, uint64_t align)
 
 /* ---- settings.c: what the configuration says ---- */
 
-enum ocl_copies { OCL_COPIES_BY_DEVICE = 0, OCL_COPIES_PINNED, OCL_COPIES_DIRECT };
+enum ocl_copies { OCL_COPIES_BY_DEVICE = 0, OCL_COPIES_PINNED, OCL_COPIES_DIRECT, OCL_COPIES_SHARED };
 enum ocl_choice { OCL_BY_DEVICE = 0, OCL_YES, OCL_NO };
 
 struct ocl_settings {
@@ -94,6 +94,10 @@ int ocl_settle(struct hearth_device *device, uint64_t timeout_ns, struct hearth_
 
 /* A cl_mem of the device, or NULL and the code. */
 cl_mem ocl_mem_create(struct hearth_device *device, uint64_t size, cl_int *ret_code);
+/* The same; ret_host: where the host reads and writes its bytes while nothing on the device writes or reads them, or
+ * NULL: the device has them for itself.  Given back by ocl_mem_free_shared, when what was queued has used it. */
+cl_mem ocl_mem_create_shared(struct hearth_device *device, uint64_t size, unsigned char **ret_host, cl_int *ret_code);
+void ocl_mem_free_shared(struct hearth_device *device, cl_mem mem, unsigned char *host);
 /* size bytes of a slab.  Under the device's lock. */
 int ocl_slab_take(struct hearth_device *device, uint64_t size, uint32_t *ret_slab, struct ocl_span *ret_span,
                   struct hearth_error *err);
@@ -107,6 +111,8 @@ void ocl_uploads_free(struct hearth_device *device, bool all);
 
 /* ---- staging.c: copies ---- */
 
+/* Whether buffers and weights are to lie in memory that the host shares. */
+bool ocl_copies_are_shared(const struct hearth_device *device);
 int ocl_staging_new(struct hearth_device *device, struct hearth_error *err);
 void ocl_staging_free(struct hearth_device *device);
 /* Copies to the device.  src may go when the call returns; the copy itself may still be under way in the queue. */
@@ -114,6 +120,8 @@ int ocl_stage_write(struct hearth_device *device, cl_command_queue queue, struct
                     uint64_t size, struct hearth_error *err);
 int ocl_stage_read(struct hearth_device *device, void *dst, struct ocl_span src, uint64_t size,
                    struct hearth_error *err);
+/* Waits for what was submitted so far, if that may read the memory of a weight that the host is about to write. */
+int ocl_stage_wait_recycled(struct hearth_device *device, struct hearth_error *err);
 /* Makes the main queue wait for what the copy queue still does. */
 int ocl_stage_join(struct hearth_device *device, struct hearth_error *err);
 

@@ -32,7 +32,6 @@ backends_opencl_libopencl_la_SOURCES = \
 	backends/opencl/op_router.c \
 	backends/opencl/op_sum.c \
 	backends/opencl/opencl.h \
-	backends/opencl/pack.c \
 	backends/opencl/platform.c \
 	backends/opencl/product.c \
 	backends/opencl/product.h \

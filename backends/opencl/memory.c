@@ -20,6 +20,37 @@ ocl_slab_most(const struct ocl_caps *caps)
     return most < caps->max_alloc_bytes ? most : caps->max_alloc_bytes;
 }
 
+/* Memory that the host shares, or NULL: there is none to be had. */
+static cl_mem
+create_shared(struct hearth_device *device, uint64_t size, unsigned char **ret_host)
+{
+    cl_int code;
+    void *host = clSVMAlloc(device->context, CL_MEM_READ_WRITE | CL_MEM_SVM_FINE_GRAIN_BUFFER, (size_t)size, 0);
+    if (host == NULL) {
+        return NULL;
+    }
+    cl_mem mem = clCreateBuffer(device->context, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, (size_t)size, host, &code);
+    if (code != CL_SUCCESS) {
+        clSVMFree(device->context, host);
+        return NULL;
+    }
+    *ret_host = host;
+    return mem;
+}
+
+cl_mem
+ocl_mem_create_shared(struct hearth_device *device, uint64_t size, unsigned char **ret_host, cl_int *ret_code)
+{
+    *ret_host = NULL;
+    *ret_code = CL_SUCCESS;
+    if (ocl_fault_alloc(device->fault)) {
+        *ret_code = CL_MEM_OBJECT_ALLOCATION_FAILURE;
+        return NULL;
+    }
+    cl_mem mem = ocl_copies_are_shared(device) ? create_shared(device, size, ret_host) : NULL;
+    return mem != NULL ? mem : clCreateBuffer(device->context, CL_MEM_READ_WRITE, (size_t)size, NULL, ret_code);
+}
+
 cl_mem
 ocl_mem_create(struct hearth_device *device, uint64_t size, cl_int *ret_code)
 {
@@ -28,6 +59,16 @@ ocl_mem_create(struct hearth_device *device, uint64_t size, cl_int *ret_code)
         return NULL;
     }
     return clCreateBuffer(device->context, CL_MEM_READ_WRITE, (size_t)size, NULL, ret_code);
+}
+
+void
+ocl_mem_free_shared(struct hearth_device *device, cl_mem mem, unsigned char *host)
+{
+    void *pointers[1] = {host};
+    clReleaseMemObject(mem);
+    if (host != NULL && clEnqueueSVMFree(device->queue, 1, pointers, NULL, NULL, 0, NULL, NULL) != CL_SUCCESS) {
+        clSVMFree(device->context, host); /* a lost device, whose queue takes nothing any more */
+    }
 }
 
 int
@@ -45,7 +86,7 @@ ocl_buffer_alloc(struct hearth_device *device, uint64_t size, struct hearth_buff
         return host_error(err, HEARTH_EMEMORY, 0, "no memory for a buffer");
     }
     buffer->size = size;
-    buffer->mem = ocl_mem_create(device, ocl_align_up(size, OCL_VIEW_ALIGN), &code);
+    buffer->mem = ocl_mem_create_shared(device, ocl_align_up(size, OCL_VIEW_ALIGN), &buffer->host, &code);
     if (code != CL_SUCCESS) {
         free(buffer);
         const int status = ocl_cl_error(NULL, code, "");
@@ -60,7 +101,7 @@ void
 ocl_buffer_free(struct hearth_device *device, struct hearth_buffer *buffer)
 {
     if (buffer != NULL && !device->is_stuck) {
-        clReleaseMemObject(buffer->mem);
+        ocl_mem_free_shared(device, buffer->mem, buffer->host);
     }
     free(buffer);
 }
@@ -78,6 +119,7 @@ static int
 slab_new(struct hearth_device *device, uint64_t least, uint32_t *ret_slab, struct hearth_error *err)
 {
     uint64_t size = slab_size(device, least);
+    unsigned char *host;
     uint32_t at = 0;
     cl_int code;
     while (at < device->n_slabs && device->slabs[at].mem != NULL) {
@@ -86,17 +128,17 @@ slab_new(struct hearth_device *device, uint64_t least, uint32_t *ret_slab, struc
     if (at == OCL_MAX_SLABS) {
         return host_error(err, HEARTH_EMEMORY, 0, "weights: more than %u pieces of memory", OCL_MAX_SLABS);
     }
-    cl_mem mem = ocl_mem_create(device, size, &code);
+    cl_mem mem = ocl_mem_create_shared(device, size, &host, &code);
     if (code != CL_SUCCESS && size > least) {
         size = least;
-        mem = ocl_mem_create(device, size, &code);
+        mem = ocl_mem_create_shared(device, size, &host, &code);
     }
     if (code != CL_SUCCESS) {
         return host_error(err, HEARTH_EMEMORY, code, "weights: %llu bytes beside %llu: %s (%d)",
                           (unsigned long long)size, (unsigned long long)device->slabs_bytes, ocl_code_name(code),
                           (int)code);
     }
-    device->slabs[at] = (struct ocl_slab){.mem = mem, .size = size};
+    device->slabs[at] = (struct ocl_slab){.mem = mem, .host = host, .size = size};
     device->slabs_bytes += size;
     device->n_slabs += at == device->n_slabs;
     *ret_slab = at;
@@ -139,7 +181,7 @@ ocl_slab_give(struct hearth_device *device, uint32_t at)
     slab->used = 0;
     device->is_recycled = true;
     if (device->slabs_bytes > slab->size && !device->is_stuck) { /* the last one stays for what comes next */
-        clReleaseMemObject(slab->mem);
+        ocl_mem_free_shared(device, slab->mem, slab->host);
         device->slabs_bytes -= slab->size;
         slab->mem = NULL;
     }
@@ -150,7 +192,7 @@ ocl_slabs_free(struct hearth_device *device)
 {
     for (uint32_t i = 0; i < device->n_slabs; i++) {
         if (device->slabs[i].mem != NULL) {
-            clReleaseMemObject(device->slabs[i].mem);
+            ocl_mem_free_shared(device, device->slabs[i].mem, device->slabs[i].host);
         }
     }
     free(device->slabs);

@@ -92,7 +92,7 @@ collapse(struct ocl_call *call, struct collapse *work, const struct hearth_weigh
     if (call->status < 0) {
         return;
     }
-    if ((work->fn->dtype != HEARTH_F32 && work->fn->dtype != HEARTH_BF16) || work->fn->packing != 0) {
+    if (work->fn->dtype != HEARTH_F32 && work->fn->dtype != HEARTH_BF16) {
         ocl_call_fail(call, HEARTH_EUNSUPPORTED, "fn: f32 or bf16 wanted, type %u found", work->fn->dtype);
         return;
     }

@@ -48,12 +48,14 @@ struct ocl_span {
 
 struct hearth_buffer {
     cl_mem mem;
+    unsigned char *host; /* mem's bytes, where the host shares them; else NULL */
     uint64_t size;
 };
 
 /* One large cl_mem that many weights share, so that one kernel reaches them all by offset. */
 struct ocl_slab {
     cl_mem mem;
+    unsigned char *host; /* as a buffer's */
     uint64_t size, used;
     uint32_t n_live; /* weights in it; at 0 it is emptied */
 };
@@ -65,11 +67,10 @@ struct ocl_part {
     uint64_t first_row, n_rows;
 };
 
-/* packing 0 is the canonical layout of plugin.h; other numbers are pack.c's.  A matrix is one part unless it is larger
- * than what the device allocates at once; only weights of role LINEAR, HEAD and EMBEDDING are split. */
+/* In the canonical layout of plugin.h.  A matrix is one part unless it is larger than what the device allocates at once;
+ * only weights of role LINEAR, HEAD and EMBEDDING are split. */
 struct ocl_matrix {
     uint32_t dtype;
-    uint32_t packing;
     uint64_t rows, cols;
     uint32_t n_parts;
     struct ocl_part *parts;
@@ -94,6 +95,7 @@ struct hearth_weight {
 struct ocl_caps {
     bool is_cpu, is_gpu, is_nvidia;
     bool fp64, fp16, subgroups, unified_memory;
+    bool fine_svm;            /* memory can be had that host and device both use at once, byte by byte */
     bool int_dot;             /* multiplies signed bytes in fours, by an instruction of its own */
     bool dot_function;        /* which OpenCL C has a function for */
     bool mma;                 /* multiplies small matrices, by the instructions of mma.cl */
@@ -226,23 +228,6 @@ void ocl_upload(struct ocl_call *call, struct ocl_span dst, const void *src, uin
 void ocl_download(struct ocl_call *call, void *dst, struct ocl_span src, uint64_t size);
 /* Sets size bytes (a multiple of 4) to the pattern. */
 void ocl_fill(struct ocl_call *call, struct ocl_span dst, uint32_t pattern, uint64_t size);
-
-/* ---- pack.c: layouts of weights ---- */
-
-/* How a matrix of this role is stored on this device: packing, and the bytes that rows first_row .. + n_rows take. */
-struct ocl_layout {
-    uint32_t packing;
-    uint32_t row_step; /* a part has a multiple of so many rows, but the last */
-};
-
-struct ocl_layout ocl_layout_choose(const struct hearth_device *device, enum hearth_weight_role role,
-                                    const struct hearth_matrix *matrix);
-void ocl_layout_bytes(struct ocl_layout layout, const struct hearth_matrix *matrix, uint64_t n_rows,
-                      uint64_t *ret_data_bytes, uint64_t *ret_scales_bytes);
-/* Writes the rows' data and scales in the layout; false: the source's bytes are already so (canonical), nothing is
- * written and the caller copies them. */
-bool ocl_layout_write(struct ocl_layout layout, const struct hearth_matrix *matrix, uint64_t first_row, uint64_t n_rows,
-                      unsigned char *data, unsigned char *scales);
 
 /* ---- the operations ---- */
 

@@ -188,6 +188,7 @@ find_caps(struct ocl_found *found, const char *extensions)
     caps->subgroups = found->has_std3 && has_word(extensions, "cl_khr_subgroups");
     caps->dot_function = found->has_std3 && has_word(extensions, "cl_khr_integer_dot_product") && has_int_dot(id);
     caps->unified_memory = ask_uint(id, CL_DEVICE_HOST_UNIFIED_MEMORY) != 0;
+    caps->fine_svm = (ask_ulong(id, CL_DEVICE_SVM_CAPABILITIES) & CL_DEVICE_SVM_FINE_GRAIN_BUFFER) != 0;
     caps->exact_divide = (ask_ulong(id, CL_DEVICE_SINGLE_FP_CONFIG) & CL_FP_CORRECTLY_ROUNDED_DIVIDE_SQRT) != 0;
     caps->denormals = (ask_ulong(id, CL_DEVICE_SINGLE_FP_CONFIG) & CL_FP_DENORM) != 0;
     caps->n_units = ask_uint(id, CL_DEVICE_MAX_COMPUTE_UNITS);

@@ -1,7 +1,7 @@
 /* settings.c - the plugin's options.
  *
- * `cache`: folder of compiled programs, `no` for none.  `copies`: `pinned` or `direct`, where the device itself
- * would choose otherwise.  `int_dot`: `yes` or `no`, whether e2m1 weights are multiplied as bytes, likewise.
+ * `cache`: folder of compiled programs, `no` for none.  `copies`: `pinned`, `direct` or `shared`, where the device
+ * itself would choose otherwise.  `int_dot`: `yes` or `no`, whether e2m1 weights are multiplied as bytes, likewise.
  * `max_alloc`: bytes the device is to allocate at once, where that is less than it can. `timeout`: seconds after which
  * a copy that waits for earlier work gives up.  `trace`: file for a Chrome/Perfetto trace.  `fault`: what shall go
  * wrong, for tests (fault.c). */
@@ -80,16 +80,24 @@ read_timeout(struct hearth_error *err)
     return 0;
 }
 
-/* 1 or 2 for the first or the second word, 0 if the option is absent. */
+static const char *const yes_or_no[] = {"yes", "no", NULL};
+static const char *const kinds_of_copies[] = {"pinned", "direct", "shared", NULL};
+
+/* Which of the words the option is, from 1 on; 0 if it is absent. */
 static int
-read_choice(const char *key, const char *first, const char *second, int *ret_choice, struct hearth_error *err)
+read_choice(const char *key, const char *const *words, int *ret_choice, struct hearth_error *err)
 {
     const char *text = option(key);
-    const int choice = text == NULL ? 0 : strcmp(text, first) == 0 ? 1 : strcmp(text, second) == 0 ? 2 : -1;
-    if (choice < 0) {
-        return host_error(err, HEARTH_ECONFIG, 0, "option %s: %s or %s wanted, \"%s\" found", key, first, second, text);
+    int choice = 0;
+    char all[64] = "";
+    while (text != NULL && words[choice] != NULL && strcmp(text, words[choice]) != 0) {
+        snprintf(all + strlen(all), sizeof all - strlen(all), "%s%s", choice > 0 ? " or " : "", words[choice]);
+        choice++;
     }
-    *ret_choice = choice;
+    if (text != NULL && words[choice] == NULL) {
+        return host_error(err, HEARTH_ECONFIG, 0, "option %s: %s wanted, \"%s\" found", key, all, text);
+    }
+    *ret_choice = text == NULL ? 0 : choice + 1;
     return 0;
 }
 
@@ -106,13 +114,13 @@ ocl_settings_read(const struct hearth_host *host, struct hearth_error *err)
     int copies = OCL_COPIES_BY_DEVICE, bytes = OCL_BY_DEVICE, mma = OCL_BY_DEVICE;
     int status = read_number("max_alloc", MIN_ALLOC_BYTES, &ocl_settings.max_alloc_bytes, err);
     if (status == 0) {
-        status = read_choice("copies", "pinned", "direct", &copies, err);
+        status = read_choice("copies", kinds_of_copies, &copies, err);
     }
     if (status == 0) {
-        status = read_choice("int_dot", "yes", "no", &bytes, err);
+        status = read_choice("int_dot", yes_or_no, &bytes, err);
     }
     if (status == 0) {
-        status = read_choice("mma", "yes", "no", &mma, err);
+        status = read_choice("mma", yes_or_no, &mma, err);
     }
     ocl_settings.copies = (enum ocl_copies)copies;
     ocl_settings.bytes = (enum ocl_choice)bytes;

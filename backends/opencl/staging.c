@@ -2,8 +2,9 @@
  *
  * Large ones go through two pieces of pinned memory by turns: while the device fetches one, the next is filled, and
  * what is read of a mapped file meets the bus instead of waiting for it.  Weights have a queue of their own, so that
- * they travel beside the work; ocl_stage_join makes the work wait for them.  Small copies, and all of a device whose
- * memory is the host's, are handed to the driver as they are. */
+ * they travel beside the work; ocl_stage_join makes the work wait for them.  Small copies are handed to the driver as they
+ * are.  A device whose memory is the host's has neither: with fine-grained SVM host and device share buffers and
+ * weights (memory.c), and nothing is copied but by the host itself; without it, every copy is the driver's. */
 #include <config.h>
 
 #include <stdlib.h>
@@ -54,6 +55,14 @@ piece_free(struct hearth_device *device, struct piece *piece)
     }
 }
 
+bool
+ocl_copies_are_shared(const struct hearth_device *device)
+{
+    const struct ocl_caps *caps = &device->caps;
+    return caps->fine_svm && (ocl_settings.copies == OCL_COPIES_SHARED ||
+                              (ocl_settings.copies == OCL_COPIES_BY_DEVICE && caps->unified_memory));
+}
+
 int
 ocl_staging_new(struct hearth_device *device, struct hearth_error *err)
 {
@@ -62,7 +71,10 @@ ocl_staging_new(struct hearth_device *device, struct hearth_error *err)
         return host_error(err, HEARTH_EMEMORY, 0, "no memory for copies");
     }
     device->staging = staging;
-    staging->is_direct = ocl_settings.copies == OCL_COPIES_DIRECT ||
+    if (ocl_settings.copies == OCL_COPIES_SHARED && !device->caps.fine_svm) {
+        ocl_log(HEARTH_LOG_WARNING, "%s: no memory that the host shares (fine-grained SVM): it is copied", device->name);
+    }
+    staging->is_direct = ocl_settings.copies == OCL_COPIES_DIRECT || ocl_copies_are_shared(device) ||
                          (ocl_settings.copies == OCL_COPIES_BY_DEVICE &&
                           (device->caps.is_cpu || device->caps.unified_memory));
     for (unsigned i = 0; i < 2 && !staging->is_direct; i++) {
@@ -195,6 +207,19 @@ order_recycled(struct hearth_device *device, struct hearth_error *err)
     }
     pthread_mutex_unlock(&device->lock);
     return code == CL_SUCCESS ? 0 : ocl_cl_error(err, code, "copy of weights");
+}
+
+int
+ocl_stage_wait_recycled(struct hearth_device *device, struct hearth_error *err)
+{
+    int status = 0;
+    pthread_mutex_lock(&device->lock);
+    if (device->is_recycled) {
+        status = ocl_settle(device, ocl_settings.timeout_ns, err);
+        device->is_recycled = status < 0;
+    }
+    pthread_mutex_unlock(&device->lock);
+    return status;
 }
 
 int

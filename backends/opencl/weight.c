@@ -1,9 +1,10 @@
-/* weight.c - weights in slabs of device memory.  Vectors become f32, everything else keeps pack.c's layout.  A
- * matrix larger than one allocation is cut into parts by rows; the matrices of an expert lie one behind the other in
- * one slab. */
+/* weight.c - weights in slabs of device memory, written there by the host itself where it shares that memory.  Vectors
+ * become f32, everything else keeps the canonical layout of plugin.h.  A matrix larger than one allocation is cut into
+ * parts by rows; the matrices of an expert lie one behind the other in one slab. */
 #include <config.h>
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "backends/opencl/internal.h"
 
@@ -29,17 +30,38 @@ to_f32(const struct hearth_matrix *matrix)
 struct outline {
     enum hearth_weight_role role;
     struct hearth_matrix matrices[OCL_MAX_MATRICES]; /* vectors already f32 */
-    struct ocl_layout layouts[OCL_MAX_MATRICES];
     uint64_t part_rows[OCL_MAX_MATRICES]; /* rows of a part, but the last */
     float *values;                        /* of a vector, owned; NULL: none */
     uint32_t n_matrices, n_parts;
 };
 
+/* A part has a multiple of so many rows, but the last: parts are cut between tiles of scales. */
 static uint64_t
-span_bytes(struct ocl_layout layout, const struct hearth_matrix *matrix, uint64_t n_rows)
+row_step(const struct hearth_matrix *matrix)
+{
+    return matrix->dtype == HEARTH_E4M3 ? HOST_ACT_BLOCK : 1;
+}
+
+/* Bytes of n_rows rows that begin between tiles of scales. */
+static void
+rows_bytes(const struct hearth_matrix *matrix, uint64_t n_rows, uint64_t *ret_data_bytes, uint64_t *ret_scales_bytes)
+{
+    *ret_data_bytes = matrix->data_bytes / matrix->rows * n_rows;
+    *ret_scales_bytes = 0;
+    if (matrix->dtype == HEARTH_E4M3) {
+        *ret_scales_bytes =
+            (n_rows + HOST_ACT_BLOCK - 1) / HOST_ACT_BLOCK * ((matrix->cols + HOST_ACT_BLOCK - 1) / HOST_ACT_BLOCK);
+    } else if (matrix->dtype == HEARTH_E2M1X2) {
+        *ret_scales_bytes = n_rows * ((matrix->cols + HOST_E2M1_BLOCK - 1) / HOST_E2M1_BLOCK);
+    }
+}
+
+/* What they take of a slab: data, then scales. */
+static uint64_t
+span_bytes(const struct hearth_matrix *matrix, uint64_t n_rows)
 {
     uint64_t data_bytes, scales_bytes;
-    ocl_layout_bytes(layout, matrix, n_rows, &data_bytes, &scales_bytes);
+    rows_bytes(matrix, n_rows, &data_bytes, &scales_bytes);
     return ocl_align_up(data_bytes, OCL_SCRATCH_ALIGN) + ocl_align_up(scales_bytes, OCL_SCRATCH_ALIGN);
 }
 
@@ -48,24 +70,24 @@ static int
 cut_matrix(const struct hearth_device *device, struct outline *outline, uint32_t i, struct hearth_error *err)
 {
     const struct hearth_matrix *matrix = &outline->matrices[i];
-    const struct ocl_layout layout = outline->layouts[i];
+    const uint64_t step = row_step(matrix);
     const uint64_t most = device->caps.max_alloc_bytes;
     const bool may_cut = outline->role == HEARTH_WEIGHT_LINEAR || outline->role == HEARTH_WEIGHT_HEAD ||
                          outline->role == HEARTH_WEIGHT_EMBEDDING;
     uint64_t rows = matrix->rows;
-    if (span_bytes(layout, matrix, rows) > most) {
-        const uint64_t row_bytes = span_bytes(layout, matrix, rows) / rows + 1;
+    if (span_bytes(matrix, rows) > most) {
+        const uint64_t row_bytes = span_bytes(matrix, rows) / rows + 1;
         rows = most > 4 * OCL_SCRATCH_ALIGN ? (most - 4 * OCL_SCRATCH_ALIGN) / row_bytes : 0;
-        rows = rows / layout.row_step * layout.row_step;
-        while (rows > 0 && span_bytes(layout, matrix, rows) > most) {
-            rows -= layout.row_step;
+        rows = rows / step * step;
+        while (rows > 0 && span_bytes(matrix, rows) > most) {
+            rows -= step;
         }
     }
     if (rows == 0 || (rows < matrix->rows && !may_cut)) {
         return host_error(err, HEARTH_EUNSUPPORTED, 0,
                           "matrix %u: %llu x %llu of type %u needs %llu bytes, the device allocates %llu at once", i,
                           (unsigned long long)matrix->rows, (unsigned long long)matrix->cols, matrix->dtype,
-                          (unsigned long long)span_bytes(layout, matrix, matrix->rows), (unsigned long long)most);
+                          (unsigned long long)span_bytes(matrix, matrix->rows), (unsigned long long)most);
     }
     outline->part_rows[i] = rows;
     outline->n_parts += (uint32_t)((matrix->rows + rows - 1) / rows);
@@ -98,7 +120,6 @@ outline_make(const struct hearth_device *device, enum hearth_weight_role role, c
                                              .data = outline->values,
                                              .data_bytes = matrix->rows * matrix->cols * sizeof(float)};
         }
-        outline->layouts[i] = ocl_layout_choose(device, role, matrix);
         status = cut_matrix(device, outline, i, err);
         if (status < 0) {
             return status;
@@ -107,45 +128,43 @@ outline_make(const struct hearth_device *device, enum hearth_weight_role role, c
     return 0;
 }
 
-/* Copies a part's rows to where they belong. */
+/* host: the slab's first byte, where the host shares it, or NULL. */
 static int
-upload_part(struct hearth_device *device, const struct outline *outline, uint32_t i, const struct ocl_part *part,
-            struct hearth_error *err)
+bytes_fill(struct hearth_device *device, struct ocl_span dst, unsigned char *host, const void *src, uint64_t size,
+           struct hearth_error *err)
 {
-    const struct hearth_matrix *matrix = &outline->matrices[i];
-    const struct ocl_layout layout = outline->layouts[i];
-    uint64_t data_bytes, scales_bytes, before_data = 0, before_scales = 0;
-    ocl_layout_bytes(layout, matrix, part->n_rows, &data_bytes, &scales_bytes);
-    unsigned char *packed = NULL;
-    const unsigned char *data = matrix->data, *scales = matrix->scales;
-    if (layout.packing != 0) {
-        packed = malloc(data_bytes + scales_bytes);
-        if (packed == NULL) {
-            return host_error(err, HEARTH_EMEMORY, 0, "no memory to pack a weight");
-        }
+    if (host == NULL) {
+        return ocl_stage_write(device, device->copy_queue, dst, src, size, err);
     }
-    if (packed != NULL &&
-        ocl_layout_write(layout, matrix, part->first_row, part->n_rows, packed, packed + data_bytes)) {
-        data = packed;
-        scales = packed + data_bytes;
-    } else if (part->first_row > 0) {
-        ocl_layout_bytes(layout, matrix, part->first_row, &before_data, &before_scales);
+    memcpy(host + dst.offset, src, (size_t)size);
+    return 0;
+}
+
+/* Brings a part's rows to where they belong. */
+static int
+part_fill(struct hearth_device *device, const struct hearth_matrix *matrix, const struct ocl_part *part,
+          unsigned char *host, struct hearth_error *err)
+{
+    uint64_t data_bytes, scales_bytes, data_at, scales_at;
+    rows_bytes(matrix, part->n_rows, &data_bytes, &scales_bytes);
+    rows_bytes(matrix, part->first_row, &data_at, &scales_at);
+    int status = host != NULL ? ocl_stage_wait_recycled(device, err) : 0;
+    if (status == 0) {
+        status = bytes_fill(device, part->data, host, (const unsigned char *)matrix->data + data_at, data_bytes, err);
     }
-    int status = ocl_stage_write(device, device->copy_queue, part->data, data + before_data, data_bytes, err);
     if (status == 0 && scales_bytes > 0) {
-        status = ocl_stage_write(device, device->copy_queue, part->scales, scales + before_scales, scales_bytes, err);
+        status = bytes_fill(device, part->scales, host, (const unsigned char *)matrix->scales + scales_at, scales_bytes,
+                            err);
     }
-    free(packed);
     return status;
 }
 
 /* Memory for rows of one matrix: data, then scales. */
 static struct ocl_part
-part_at(struct ocl_span place, struct ocl_layout layout, const struct hearth_matrix *matrix, uint64_t first_row,
-        uint64_t n_rows)
+part_at(struct ocl_span place, const struct hearth_matrix *matrix, uint64_t first_row, uint64_t n_rows)
 {
     uint64_t data_bytes, scales_bytes;
-    ocl_layout_bytes(layout, matrix, n_rows, &data_bytes, &scales_bytes);
+    rows_bytes(matrix, n_rows, &data_bytes, &scales_bytes);
     struct ocl_part part = {.data = place, .first_row = first_row, .n_rows = n_rows};
     if (scales_bytes > 0) {
         part.scales = ocl_at(place, ocl_align_up(data_bytes, OCL_SCRATCH_ALIGN));
@@ -161,7 +180,7 @@ place_together(struct hearth_device *device, const struct outline *outline, stru
     struct ocl_span place;
     uint64_t total = 0;
     for (uint32_t i = 0; i < outline->n_matrices; i++) {
-        total += span_bytes(outline->layouts[i], &outline->matrices[i], outline->matrices[i].rows);
+        total += span_bytes(&outline->matrices[i], outline->matrices[i].rows);
     }
     if (total > device->caps.max_alloc_bytes) {
         return host_error(err, HEARTH_EUNSUPPORTED, 0, "an expert of %llu bytes, the device allocates %llu at once",
@@ -174,10 +193,10 @@ place_together(struct hearth_device *device, const struct outline *outline, stru
     weight->n_slabs = 1;
     for (uint32_t i = 0; i < outline->n_matrices; i++) {
         const struct hearth_matrix *matrix = &outline->matrices[i];
-        weight->parts[i] = part_at(place, outline->layouts[i], matrix, 0, matrix->rows);
+        weight->parts[i] = part_at(place, matrix, 0, matrix->rows);
         weight->matrices[i].parts = &weight->parts[i];
         weight->matrices[i].n_parts = 1;
-        place = ocl_at(place, span_bytes(outline->layouts[i], matrix, matrix->rows));
+        place = ocl_at(place, span_bytes(matrix, matrix->rows));
     }
     return 0;
 }
@@ -195,13 +214,13 @@ place_parts(struct hearth_device *device, const struct outline *outline, struct 
         struct ocl_span place;
         const uint64_t left = matrix->rows - row;
         const uint64_t n_rows = left < outline->part_rows[0] ? left : outline->part_rows[0];
-        const int status = ocl_slab_take(device, span_bytes(outline->layouts[0], matrix, n_rows), &weight->slabs[i],
+        const int status = ocl_slab_take(device, span_bytes(matrix, n_rows), &weight->slabs[i],
                                          &place, err);
         if (status < 0) {
             return status;
         }
         weight->n_slabs = i + 1;
-        weight->parts[i] = part_at(place, outline->layouts[0], matrix, row, n_rows);
+        weight->parts[i] = part_at(place, matrix, row, n_rows);
         row += n_rows;
     }
     return 0;
@@ -226,7 +245,6 @@ weight_alloc(const struct outline *outline)
     }
     for (uint32_t i = 0; i < outline->n_matrices; i++) {
         weight->matrices[i] = (struct ocl_matrix){.dtype = outline->matrices[i].dtype,
-                                                  .packing = outline->layouts[i].packing,
                                                   .rows = outline->matrices[i].rows,
                                                   .cols = outline->matrices[i].cols};
     }
@@ -245,7 +263,8 @@ weight_fill(struct hearth_device *device, const struct outline *outline, struct 
     for (uint32_t i = 0; i < outline->n_matrices; i++) {
         const struct ocl_matrix *matrix = &weight->matrices[i];
         for (uint32_t j = 0; j < matrix->n_parts && status == 0; j++) {
-            status = upload_part(device, outline, i, &matrix->parts[j], err);
+            unsigned char *host = device->slabs[weight->slabs[outline->n_matrices > 1 ? 0 : j]].host;
+            status = part_fill(device, &outline->matrices[i], &matrix->parts[j], host, err);
         }
     }
     return status;

@@ -147,8 +147,8 @@ go_and_return(uint64_t size, uint64_t offset)
 
 START_TEST(copies_keep_every_byte)
 {
-    static const char *const copies[] = {"copies=direct", "copies=pinned"};
-    for (int i = 0; i < 2; i++) {
+    static const char *const copies[] = {"copies=direct", "copies=pinned", "copies=shared"};
+    for (int i = 0; i < 3; i++) {
         open_with(copies[i], NULL);
         go_and_return(1, 0);
         go_and_return(4099, 8);

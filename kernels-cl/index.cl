@@ -97,6 +97,20 @@ head_part(float dot, float factor)
     return rounded > 0.0f ? score_round(rounded * factor) : 0.0f;
 }
 
+/* Of an item's two heads, HEAD_LANES apart, with its two keys, KEY_LANES apart.  query, key: its first ones. */
+static inline void
+add_dots(const local float4 *query, const local float4 *key, uint n_quads, uint stride, float (*dots)[2])
+{
+    for (uint i = 0; i < n_quads; i++) {
+        const float4 a = query[i], b = query[HEAD_LANES * stride + i];
+        const float4 u = key[i], v = key[KEY_LANES * stride + i];
+        dots[0][0] = add_quad(a, u, dots[0][0]);
+        dots[0][1] = add_quad(a, v, dots[0][1]);
+        dots[1][0] = add_quad(b, u, dots[1][0]);
+        dots[1][1] = add_quad(b, v, dots[1][1]);
+    }
+}
+
 /* key_tile: [KEYS][n_quads + 1] of four, query_tile: [HEADS][n_quads + 1]; the one in excess keeps rows off one
  * another's banks.  The first token is the first of this launch. */
 kernel __attribute__((reqd_work_group_size(KEY_LANES, HEAD_LANES, 1))) void
@@ -131,16 +145,7 @@ index_scores(PLACE_CONST(q), PLACE_CONST(head_weights), PLACE_CONST(keys), PLACE
                 query_quad(queries + (ulong)h * width, i % n_quads, width);
         }
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (uint i = 0; i < n_quads; i++) {
-            const float4 a = query_tile[head_lane * stride + i];
-            const float4 b = query_tile[(head_lane + HEAD_LANES) * stride + i];
-            const float4 u = key_tile[lane * stride + i];
-            const float4 v = key_tile[(lane + KEY_LANES) * stride + i];
-            dots[0][0] = add_quad(a, u, dots[0][0]);
-            dots[0][1] = add_quad(a, v, dots[0][1]);
-            dots[1][0] = add_quad(b, u, dots[1][0]);
-            dots[1][1] = add_quad(b, v, dots[1][1]);
-        }
+        add_dots(query_tile + head_lane * stride, key_tile + lane * stride, n_quads, stride, dots);
         for (uint k = 0; k < 2; k++) {
             const uint h = head + head_lane + k * HEAD_LANES;
             const float product = h < n_heads ? AT_CONST(float, head_weights)[token * n_heads + h] * scale : 0.0f;

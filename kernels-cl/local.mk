@@ -1,6 +1,7 @@
 # Kernels in OpenCL C.  Their text becomes part of the OpenCL backend: no file is looked for when hearth runs.
 KERNELS_CL = \
 	kernels-cl/common.cl \
+	kernels-cl/rows.cl \
 	kernels-cl/attend.cl \
 	kernels-cl/attend_mma.cl \
 	kernels-cl/compress.cl \
@@ -19,6 +20,7 @@ KERNELS_CL = \
 	kernels-cl/prepare.cl \
 	kernels-cl/probe.cl \
 	kernels-cl/product.cl \
+	kernels-cl/routed.cl \
 	kernels-cl/routes.cl \
 	kernels-cl/select.cl \
 	kernels-cl/sum.cl \

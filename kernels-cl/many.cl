@@ -396,6 +396,27 @@ add_block_steps(const struct work *work, const struct room *room, const uint *we
 #endif
 }
 
+static inline void
+add_piece(float4 *sums, float4 *totals)
+{
+    UNROLL
+    for (uint i = 0; i < TILES_M * TILES_N; i++) {
+        totals[i] += sums[i];
+        sums[i] = (float4)(0.0f);
+    }
+}
+
+/* What find_units took out of the scales of each row. */
+static inline void
+give_worth(const struct unit *units, float4 *totals)
+{
+    UNROLL
+    for (uint i = 0; i < TILES_M * TILES_N; i++) {
+        const uint m = i / TILES_N;
+        totals[i] *= (float4)((float2)(units[2u * m].worth), (float2)(units[2u * m + 1u].worth));
+    }
+}
+
 #endif
 
 /* totals[m * TILES_N + j]: those of rows 16 m .. + 15 of the warp, tokens 8 j .. + 7, as mma.cl has them. */
@@ -451,21 +472,13 @@ tile_totals(const struct work *work, const struct room *room, float4 *totals)
         add_block(room, w_code, block, sums, totals);
 #else
         if (block % PIECE_BLOCKS == PIECE_BLOCKS - 1u || block == work->n_blocks - 1u) {
-            UNROLL
-            for (uint i = 0; i < TILES_M * TILES_N; i++) {
-                totals[i] += sums[i];
-                sums[i] = (float4)(0.0f);
-            }
+            add_piece(sums, totals);
         }
 #endif
         barrier(CLK_LOCAL_MEM_FENCE);
     }
 #if DTYPE == DTYPE_E2M1X2
-    UNROLL
-    for (uint i = 0; i < TILES_M * TILES_N; i++) {
-        const uint m = i / TILES_N;
-        totals[i] *= (float4)((float2)(units[2u * m].worth), (float2)(units[2u * m + 1u].worth));
-    }
+    give_worth(units, totals);
 #endif
 }
 

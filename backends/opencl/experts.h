@@ -1,4 +1,4 @@
-/* experts.h - where a command's experts lie, as product.cl wants it told. */
+/* experts.h - where a command's experts lie, as routed.cl wants it told. */
 #ifndef BACKENDS_OPENCL_EXPERTS_H
 #define BACKENDS_OPENCL_EXPERTS_H
 

@@ -27,7 +27,7 @@ struct stage {
     struct ocl_input inputs[N_DTYPES]; /* by the weight's dtype */
     struct ocl_span y;
     uint32_t first_matrix, n_matrices, cols, n_rows;
-    const char *defines; /* what product.cl does with routes */
+    const char *defines; /* what routed.cl does with routes */
 };
 
 /* Whether all experts here have weights that tensor.cl multiplies with. */
@@ -89,7 +89,8 @@ run_slab(struct ocl_call *call, const struct routed *work, const struct stage *s
              call->native ? " -DROUND" : "");
     struct ocl_kernel *kernel =
         work->is_tensor ? ocl_tensor_routed(call, defines)
-                        : ocl_product_kernel(call, "routed", dtype, input->form, &work->tile, is_aligned, defines);
+                        : ocl_product_kernel(call, "routed", "routed", dtype, input->form, &work->tile, is_aligned,
+                                             defines);
     ocl_arg_span(call, kernel, input->values);
     ocl_arg_span(call, kernel, input->scales);
     ocl_arg_span(call, kernel, (struct ocl_span){work->experts.slabs[slab].mem, 0});

@@ -11,7 +11,7 @@
 #define SELECT_ITEMS 1024u
 #define SELECT_ITEMS_CPU 256u
 /* As index.cl has them. */
-#define SCORE_KEYS 32u /* SCORE_BLOCK of common.cl */
+#define SCORE_KEYS 32u /* SCORE_BLOCK of rows.cl */
 #define SCORE_HEADS 16u
 #define SCORE_KEY_LANES 16u
 #define SCORE_HEAD_LANES 8u

@@ -8,9 +8,9 @@
  * Every helper does nothing once call->status is negative and keeps the first error, so an operation reads straight
  * down without asking.
  *
- * Kernels.  kernels-cl/<family>.cl is compiled with kernels-cl/common.cl before it, and with mma.cl, and
- * tensor.cl, between them where program.c says so.  A place in device memory is two
- * arguments of a kernel, `global uchar *x_mem, ulong x_at` (x_at in bytes); `AT(float, x)` of common.cl joins them.
+ * Kernels.  kernels-cl/<family>.cl is compiled with kernels-cl/common.cl and rows.cl before it, and with what else
+ * program.c says that it stands on.  A place in device memory is two arguments of a kernel, `global uchar *x_mem,
+ * ulong x_at` (x_at in bytes); `AT(float, x)` of common.cl joins them.
  * Kernels are OpenCL C 1.2; what a device has beyond it shows as macros: OCL_HAS_FP64, OCL_HAS_FP16, OCL_HAS_SUBGROUPS,
  * OCL_HAS_INT_DOT, OCL_NVIDIA (compute capability, 90 for 9.0), OCL_CPU, and OCL_LANES (what the device executes
  * together). */
@@ -67,8 +67,8 @@ struct ocl_part {
     uint64_t first_row, n_rows;
 };
 
-/* In the canonical layout of plugin.h.  A matrix is one part unless it is larger than what the device allocates at once;
- * only weights of role LINEAR, HEAD and EMBEDDING are split. */
+/* In the canonical layout of plugin.h.  A matrix is one part unless it is larger than what the device allocates at
+ * once; only weights of role LINEAR, HEAD and EMBEDDING are split. */
 struct ocl_matrix {
     uint32_t dtype;
     uint64_t rows, cols;

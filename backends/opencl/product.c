@@ -107,7 +107,7 @@ ocl_prepare(struct ocl_call *call, const struct ocl_prepare *prepare, struct ocl
 }
 
 struct ocl_kernel *
-ocl_product_kernel(struct ocl_call *call, const char *name, uint32_t dtype, enum ocl_form form,
+ocl_product_kernel(struct ocl_call *call, const char *family, const char *name, uint32_t dtype, enum ocl_form form,
                    const struct ocl_tile *tile, bool aligned, const char *more)
 {
     static const char *const forms[] = {
@@ -120,7 +120,7 @@ ocl_product_kernel(struct ocl_call *call, const char *name, uint32_t dtype, enum
     snprintf(defines, sizeof defines, "-DDTYPE=%u -DROWS=%u -DTOKENS=%u -DLANES=%u%s%s%s%s", dtype, tile->rows,
              tile->tokens, ocl_tuning_of(call->device)->lanes, forms[form], aligned ? " -DALIGNED" : "",
              call->device->caps.denormals ? " -DDENORMALS" : "", more);
-    return ocl_kernel(call, "product", defines, name);
+    return ocl_kernel(call, family, defines, name);
 }
 
 /* Whether 16 bytes can be read at once of the part's data and of x. */
@@ -162,8 +162,8 @@ tile_dense(struct ocl_call *call, const struct ocl_dense *dense, const struct oc
     groups[2] = dense->groups;
     local[0] = tuning->lanes;
     local[1] = local[2] = 1;
-    return ocl_product_kernel(call, "dense", dense->weight->dtype, dense->input.form, &tile, part_aligned(dense, part),
-                              dense->round ? " -DROUND" : "");
+    return ocl_product_kernel(call, "product", "dense", dense->weight->dtype, dense->input.form, &tile,
+                              part_aligned(dense, part), dense->round ? " -DROUND" : "");
 }
 
 /* The rows of one part. */
@@ -293,8 +293,8 @@ launch_plain(struct ocl_call *call, const struct ocl_several *several)
     const struct ocl_tile tile = choose_tile(call, several->n, n_rows);
     const size_t local[2] = {ocl_tuning_of(call->device)->lanes, 1};
     size_t groups[2] = {0, (several->n + tile.tokens - 1) / tile.tokens};
-    struct ocl_kernel *kernel = ocl_product_kernel(call, "dense_several", first->dtype, OCL_PLAIN, &tile, is_aligned,
-                                                   several->round ? " -DROUND" : "");
+    struct ocl_kernel *kernel = ocl_product_kernel(call, "product", "dense_several", first->dtype, OCL_PLAIN, &tile,
+                                                   is_aligned, several->round ? " -DROUND" : "");
     ocl_arg_span(call, kernel, several->input.values);
     ocl_arg_span(call, kernel, (struct ocl_span){first->parts[0].data.mem, 0});
     for (uint32_t i = 0; i < OCL_SEVERAL; i++) {

@@ -94,9 +94,9 @@ struct ocl_kernel *ocl_tensor_routed(struct ocl_call *call, const char *more);
 /* Whether rows of so many columns are for tensor.cl. */
 bool ocl_tensor_fits(const struct ocl_call *call, uint64_t cols);
 
-/* The kernel `name` of product.cl for a tile; more: further defines, or "". */
-struct ocl_kernel *ocl_product_kernel(struct ocl_call *call, const char *name, uint32_t dtype, enum ocl_form form,
-                                      const struct ocl_tile *tile, bool aligned, const char *more);
+/* The kernel `name` of product.cl, or of what stands on it, for a tile; more: further defines, or "". */
+struct ocl_kernel *ocl_product_kernel(struct ocl_call *call, const char *family, const char *name, uint32_t dtype,
+                                      enum ocl_form form, const struct ocl_tile *tile, bool aligned, const char *more);
 /* Whether rows of cols elements are whole units of 16 bytes. */
 bool ocl_rows_aligned(uint32_t dtype, uint64_t cols);
 

@@ -8,17 +8,21 @@
 
 #include "backends/opencl/internal.h"
 
-#define COMMON "common"
-#define MMA "mma"
-#define TENSOR "tensor"
-#define MAX_SOURCES 4u
+#define MAX_SOURCES 5u
+#define MAX_UNDER 2u
 #define OPTIONS_BYTES 1024
 
-/* The families that stand on mma.cl. */
-static const char *const mma_families[] = {"attend_mma", "index_mma", "few", "many", "measure_mma", "prepare", "probe"};
+/* What every family stands on. */
+static const char *const under_all[] = {"common", "rows"};
 
-/* Those of them that stand on tensor.cl, too. */
-static const char *const tensor_families[] = {"few", "many", "probe"};
+/* And what some stand on beside it. */
+static const struct {
+    const char *family, *under[MAX_UNDER];
+} under_some[] = {
+    {"attend_mma", {"mma"}},   {"few", {"mma", "tensor"}},  {"index_mma", {"mma"}},
+    {"many", {"mma", "tensor"}}, {"measure_mma", {"mma"}},  {"prepare", {"mma"}},
+    {"probe", {"mma", "tensor"}}, {"routed", {"product"}},
+};
 
 struct named_kernel {
     struct ocl_kernel kernel;
@@ -61,27 +65,18 @@ find_source(const char *family)
     return NULL;
 }
 
-static bool
-is_among(const char *const *families, size_t n, const char *family)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (strcmp(families[i], family) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static struct texts
 texts_of(const struct ocl_source *family)
 {
     struct texts texts = {.n = 0};
-    texts.sources[texts.n++] = find_source(COMMON);
-    if (is_among(mma_families, sizeof mma_families / sizeof mma_families[0], family->family)) {
-        texts.sources[texts.n++] = find_source(MMA);
+    for (size_t i = 0; i < sizeof under_all / sizeof under_all[0]; i++) {
+        texts.sources[texts.n++] = find_source(under_all[i]);
     }
-    if (is_among(tensor_families, sizeof tensor_families / sizeof tensor_families[0], family->family)) {
-        texts.sources[texts.n++] = find_source(TENSOR);
+    for (size_t i = 0; i < sizeof under_some / sizeof under_some[0]; i++) {
+        const bool is_it = strcmp(under_some[i].family, family->family) == 0;
+        for (size_t j = 0; is_it && j < MAX_UNDER && under_some[i].under[j] != NULL; j++) {
+            texts.sources[texts.n++] = find_source(under_some[i].under[j]);
+        }
     }
     texts.sources[texts.n++] = family;
     for (uint32_t i = 0; i < texts.n; i++) {

@@ -2,8 +2,8 @@
  *
  * Large ones go through two pieces of pinned memory by turns: while the device fetches one, the next is filled, and
  * what is read of a mapped file meets the bus instead of waiting for it.  Weights have a queue of their own, so that
- * they travel beside the work; ocl_stage_join makes the work wait for them.  Small copies are handed to the driver as they
- * are.  A device whose memory is the host's has neither: with fine-grained SVM host and device share buffers and
+ * they travel beside the work; ocl_stage_join makes the work wait for them.  Small copies are handed to the driver as
+ * they are.  A device whose memory is the host's has neither: with fine-grained SVM host and device share buffers and
  * weights (memory.c), and nothing is copied but by the host itself; without it, every copy is the driver's. */
 #include <config.h>
 
@@ -72,7 +72,7 @@ ocl_staging_new(struct hearth_device *device, struct hearth_error *err)
     }
     device->staging = staging;
     if (ocl_settings.copies == OCL_COPIES_SHARED && !device->caps.fine_svm) {
-        ocl_log(HEARTH_LOG_WARNING, "%s: no memory that the host shares (fine-grained SVM): it is copied", device->name);
+        ocl_log(HEARTH_LOG_WARNING, "%s: no memory that the host shares (fine-grained SVM): copied", device->name);
     }
     staging->is_direct = ocl_settings.copies == OCL_COPIES_DIRECT || ocl_copies_are_shared(device) ||
                          (ocl_settings.copies == OCL_COPIES_BY_DEVICE &&

@@ -218,9 +218,12 @@ count_activations(struct plan *plan)
         }
     }
     /* operations without weights or state of their own need room for activations too */
-    for (size_t i = 0; i < (size_t)plan->shape->n_layers * HEARTH_N_OPS; i++) {
-        if (i % HEARTH_N_OPS != HEARTH_OP_EXPERT_FFN) {
-            plan->bytes[plan->op_devices[i]][PLAN_ACTIVATIONS] = plan->activation_bytes;
+    for (uint32_t row = 0; row <= plan->shape->n_layers; row++) {
+        const uint32_t ops = plan_row_ops(plan->shape, row);
+        for (uint32_t op = 0; op < HEARTH_N_OPS; op++) {
+            if ((ops >> op & 1u) && op != HEARTH_OP_EXPERT_FFN) {
+                plan->bytes[plan_op_device(plan, row, (enum hearth_op)op)][PLAN_ACTIVATIONS] = plan->activation_bytes;
+            }
         }
     }
 }

@@ -18,9 +18,8 @@ static const char *const op_names[HEARTH_N_OPS] = {
 #undef HEARTH_OP
 };
 
-/* The operations of a row, as bits. */
-static uint32_t
-row_ops(const struct model_shape *shape, uint32_t row)
+uint32_t
+plan_row_ops(const struct model_shape *shape, uint32_t row)
 {
     if (row == shape->n_layers) {
         return OP_BIT(EMBED) | OP_BIT(MHC_HEAD) | OP_BIT(LINEAR);
@@ -84,7 +83,7 @@ static int
 assign_row(struct plan *plan, uint32_t row, struct hearth_error *err)
 {
     uint8_t *op_devices = &plan->op_devices[(size_t)row * HEARTH_N_OPS];
-    const uint32_t ops = row_ops(plan->shape, row);
+    const uint32_t ops = plan_row_ops(plan->shape, row);
     const uint32_t state_ops = ops & STATE_OPS;
     for (uint32_t op = 0; op < HEARTH_N_OPS; op++) {
         if (!(ops >> op & 1u)) {
@@ -196,7 +195,7 @@ plan_uses_device(const struct plan *plan, uint32_t device)
 bool
 plan_layer_uses(const struct plan *plan, uint32_t layer, uint32_t device)
 {
-    const uint32_t ops = row_ops(plan->shape, layer) & ~OP_BIT(EXPERT_FFN);
+    const uint32_t ops = plan_row_ops(plan->shape, layer) & ~OP_BIT(EXPERT_FFN);
     bool uses = plan_expert_devices(plan, layer) >> device & 1u;
     for (uint32_t op = 0; op < HEARTH_N_OPS; op++) {
         uses = uses || ((ops >> op & 1u) && plan_op_device(plan, layer, (enum hearth_op)op) == device);

@@ -20,6 +20,9 @@ struct plan {
     double active_bytes[PLAN_MAX_DEVICES];
 };
 
+/* plan.c: the operations of a row, as bits by enum hearth_op. */
+uint32_t plan_row_ops(const struct model_shape *shape, uint32_t row);
+
 /* admit.c: fills bytes and active_bytes, gives the experts their homes, and refuses what does not fit.
  * The operations have their devices already. */
 int plan_admit(struct plan *plan, const struct model_roles *roles, struct hearth_error *err);

@@ -214,6 +214,24 @@ START_TEST(a_device_with_nothing_but_experts)
 }
 END_TEST
 
+/* Without room for the activations and an expert of each layer it is left out, and nothing is refused. */
+START_TEST(a_device_too_small_for_experts)
+{
+    request.n_devices = 2;
+    memset(devices[0].supports, false, sizeof devices[0].supports);
+    devices[0].supports[HEARTH_OP_EXPERT_FFN] = true;
+    devices[0].memory_bytes = request.activation_bytes / 2;
+    for (int i = 0; i < 2; i++) {
+        struct plan *plan = make();
+        ck_assert(!plan_uses_device(plan, 0));
+        ck_assert_uint_eq(total(plan, 0), 0);
+        ck_assert_uint_eq(plan_expert_devices(plan, 5), 2);
+        plan_free(plan);
+        devices[0].memory_bytes = request.activation_bytes + matrix_bytes(roles.layers[0].experts[0].w, 3);
+    }
+}
+END_TEST
+
 START_TEST(an_operation_nobody_has)
 {
     struct plan *plan = NULL;
@@ -356,6 +374,7 @@ main(void)
     tcase_add_test(all, one_device_does_it_all);
     tcase_add_test(all, what_touches_state_moves_together);
     tcase_add_test(all, a_device_with_nothing_but_experts);
+    tcase_add_test(all, a_device_too_small_for_experts);
     tcase_add_test(all, an_operation_nobody_has);
     tcase_add_test(all, flash_over_card_and_host);
     tcase_add_test(all, the_advice_fits);

@@ -85,6 +85,17 @@ round_bf16(float value)
     return bf16_to_f32(bf16_from_f32(value));
 }
 
+/* An output: ROUND makes it a bf16. */
+static inline float
+finished(float value)
+{
+#ifdef ROUND
+    return round_bf16(value);
+#else
+    return value;
+#endif
+}
+
 /* ---- e8m0 ---- */
 
 #define E8M0_NAN 0xFFu

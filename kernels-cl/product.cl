@@ -475,16 +475,6 @@ tile_rows(uint first, uint end, uint *rows)
     }
 }
 
-static inline float
-finished(float value)
-{
-#ifdef ROUND
-    return round_bf16(value);
-#else
-    return value;
-#endif
-}
-
 /* Group g of get_num_groups(2) makes rows g * row_step .. + n_rows - 1 of the matrix at data + g * data_step,
  * scales + g * scales_step, from rows t * x_step + g * x_next of x.
  * y[t * y_stride + g * y_step + row] for the n tokens t.  matrix_rows: of the matrix, all groups' rows. */

@@ -55,13 +55,3 @@ e2m1_halves(uint word)
     return (codes & 0x80008000u) | (codes >> 3 & 0x0E000E00u);
 }
 #endif
-
-static inline float
-finished(float value)
-{
-#ifdef ROUND
-    return round_bf16(value);
-#else
-    return value;
-#endif
-}

@@ -68,15 +68,12 @@ visible(const struct hearth_op_index_topk *op, uint64_t token)
     return (op->position + token + 1) / op->ratio;
 }
 
+/* What both kernels of scores begin with. */
 static void
-launch_scores(struct ocl_call *call, const struct hearth_op_index_topk *op, const struct slice *slice)
+arg_slice(struct ocl_call *call, struct ocl_kernel *kernel, const struct hearth_op_index_topk *op,
+          const struct slice *slice)
 {
-    const uint64_t stride = rows_divide_up(op->width, 4) + 1;
-    const size_t groups[2] = {(size_t)slice->max_blocks, slice->n};
-    const size_t local[2] = {SCORE_KEY_LANES, SCORE_HEAD_LANES};
     const uint64_t head_bytes = (uint64_t)op->n_heads * sizeof(float);
-    struct ocl_kernel *kernel =
-        ocl_kernel(call, "index", call->native ? "-DSCORES -DNATIVE" : "-DSCORES", "index_scores");
     ocl_arg_span(call, kernel, ocl_at(slice->q, slice->first * head_bytes * op->width));
     ocl_arg_span(call, kernel, ocl_at(slice->head_weights, slice->first * head_bytes));
     ocl_arg_span(call, kernel, slice->keys);
@@ -84,6 +81,17 @@ launch_scores(struct ocl_call *call, const struct hearth_op_index_topk *op, cons
     ocl_arg_span(call, kernel, slice->maxima);
     ocl_arg_u64(call, kernel, op->position + slice->first);
     ocl_arg_u32(call, kernel, op->n_heads);
+}
+
+static void
+launch_scores(struct ocl_call *call, const struct hearth_op_index_topk *op, const struct slice *slice)
+{
+    const uint64_t stride = rows_divide_up(op->width, 4) + 1;
+    const size_t groups[2] = {(size_t)slice->max_blocks, slice->n};
+    const size_t local[2] = {SCORE_KEY_LANES, SCORE_HEAD_LANES};
+    struct ocl_kernel *kernel =
+        ocl_kernel(call, "index", call->native ? "-DSCORES -DNATIVE" : "-DSCORES", "index_scores");
+    arg_slice(call, kernel, op, slice);
     ocl_arg_u32(call, kernel, op->width);
     ocl_arg_u32(call, kernel, op->ratio);
     ocl_arg_u32(call, kernel, op->top_k);
@@ -109,20 +117,13 @@ static void
 launch_mma(struct ocl_call *call, const struct hearth_op_index_topk *op, const struct slice *slice)
 {
     char defines[48];
-    const uint64_t head_bytes = (uint64_t)op->n_heads * sizeof(float);
     const uint64_t n_units = call->device->caps.n_units * (uint64_t)(slice->n > 1 ? MMA_WAVES : 1);
     const uint64_t wanted = rows_divide_up(n_units, slice->n), most = rows_divide_up(slice->max_blocks, MMA_WARPS);
     const size_t groups[2] = {(size_t)(wanted < most ? wanted : most), slice->n};
     const size_t local[2] = {MMA_WARPS * 32u, 1};
     snprintf(defines, sizeof defines, "-DNATIVE -DHEAD_TILES=%u", (uint32_t)rows_divide_up(op->n_heads, MMA_HEADS));
     struct ocl_kernel *kernel = ocl_kernel(call, "index_mma", defines, "index_scores_mma");
-    ocl_arg_span(call, kernel, ocl_at(slice->q, slice->first * head_bytes * op->width));
-    ocl_arg_span(call, kernel, ocl_at(slice->head_weights, slice->first * head_bytes));
-    ocl_arg_span(call, kernel, slice->keys);
-    ocl_arg_span(call, kernel, slice->orders);
-    ocl_arg_span(call, kernel, slice->maxima);
-    ocl_arg_u64(call, kernel, op->position + slice->first);
-    ocl_arg_u32(call, kernel, op->n_heads);
+    arg_slice(call, kernel, op, slice);
     ocl_arg_u32(call, kernel, op->ratio);
     ocl_arg_u32(call, kernel, op->top_k);
     ocl_arg_u32(call, kernel, (uint32_t)slice->row_bytes);

@@ -1,9 +1,76 @@
-/* kv.cl - the window ring: new rows normalised, rotated, quantised (native) and stored.
+/* kv.cl - what attention looks at: query heads normalised and rotated, in place; new rows of the window ring normalised,
+ * rotated, quantised (native) and stored.
  *
- * kv_append:  kv [n][head_dim] f32, norm [head_dim], inv_freq [rope_dim / 2] -> ring, rows of row_bytes.  A work-group
- *             is a token; token t goes to slot (position + t) mod ring_slots.
+ * q [n][n_heads][head_dim] f32; kv [n][head_dim] f32, norm [head_dim] -> ring, rows of row_bytes, token t in slot
+ * (position + t) mod ring_slots; inv_freq [rope_dim / 2] of each.
  *
- * A work-group has GROUP items (a power of two).  Local memory: the row, and the largest magnitudes of its blocks. */
+ * query_rope:  a work-group is a head.
+ * kv_append:   a work-group is a token.
+ * query_and_kv: both, heads first: neither depends on the other.
+ *
+ * A work-group has GROUP items (a power of two).  A head is read twice; the second time from a cache. */
+
+/* 1 / sqrt(mean(q^2) + eps); in native numerics each step is rounded to bf16, as the model was run. */
+static inline float
+head_factor(const global float *q, uint n, float eps, uint native, local float *parts)
+{
+    float squares = 0.0f;
+    for (uint i = (uint)get_local_id(0); i < n; i += GROUP) {
+        const float square = q[i] * q[i];
+        squares += native ? round_bf16(square) : square;
+    }
+    const float mean = group_sum(squares, parts) / (float)n;
+    const float total = native ? round_bf16(round_bf16(mean) + eps) : mean + eps;
+    const float factor = 1.0f / sqrt(total);
+    return native ? round_bf16(factor) : factor;
+}
+
+/* head_dim and rope_dim 0: nothing */
+static inline void
+turn_head(global float *head, const global float *inv_freq, ulong at, uint head_dim, uint rope_dim, float eps,
+          uint native, local float *parts)
+{
+    const uint item = (uint)get_local_id(0), nope = head_dim - rope_dim;
+    const float factor = head_factor(head, head_dim, eps, native, parts);
+    barrier(CLK_GLOBAL_MEM_FENCE); /* all have read what is now overwritten */
+    for (uint i = item; i < nope; i += GROUP) {
+        const float value = head[i] * factor;
+        head[i] = native ? round_bf16(value) : value;
+    }
+    global float *tail = head + nope;
+    for (uint i = item; i < rope_dim / 2; i += GROUP) {
+        float2 pair = (float2)(tail[2 * i], tail[2 * i + 1]) * factor;
+        pair = native ? (float2)(round_bf16(pair.x), round_bf16(pair.y)) : pair;
+        pair = rotate_pair(pair, at, inv_freq[i], 1, native);
+        tail[2 * i] = pair.x;
+        tail[2 * i + 1] = pair.y;
+    }
+}
+
+/* head_dim, rope_dim and row_bytes 0: nothing.  row: [head_dim]; maxima: a number for each of its blocks */
+static inline void
+append_row(const global float *raw, global uchar *stored, const global float *norm, const global float *inv_freq,
+           ulong at, uint head_dim, uint rope_dim, uint row_bytes, uint format, float eps, uint native,
+           local float *parts, local float *row, local uint *maxima)
+{
+    for (uint i = (uint)get_local_id(0); i < head_dim; i += GROUP) {
+        row[i] = raw[i];
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    group_normalise(row, norm, head_dim, eps, native, parts);
+    group_rotate(row, head_dim, rope_dim, inv_freq, at, native);
+    group_store(row, stored, 0, format, native, head_dim, rope_dim, row_bytes, maxima);
+}
+
+kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
+query_rope(PLACE(q), PLACE_CONST(inv_freq), ulong position, uint n_heads, uint head_dim, uint rope_dim, float eps,
+           uint native)
+{
+    local float parts[GROUP];
+    const ulong head = get_group_id(0);
+    turn_head(AT(float, q) + head * head_dim, AT_CONST(float, inv_freq), position + head / n_heads, head_dim, rope_dim,
+              eps, native, parts);
+}
 
 kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
 kv_append(PLACE_CONST(kv), PLACE(ring), PLACE_CONST(norm), PLACE_CONST(inv_freq), ulong position, uint head_dim,
@@ -11,14 +78,37 @@ kv_append(PLACE_CONST(kv), PLACE(ring), PLACE_CONST(norm), PLACE_CONST(inv_freq)
           local uint *maxima)
 {
     local float parts[GROUP];
-    const global float *raw = AT_CONST(float, kv) + (ulong)get_group_id(0) * head_dim;
-    const ulong at = position + get_group_id(0);
-    for (uint i = (uint)get_local_id(0); i < head_dim; i += GROUP) {
-        row[i] = raw[i];
+    const ulong token = get_group_id(0), at = position + token;
+    append_row(AT_CONST(float, kv) + token * head_dim, AT(uchar, ring) + at % ring_slots * row_bytes,
+               AT_CONST(float, norm), AT_CONST(float, inv_freq), at, head_dim, rope_dim, row_bytes, format, eps, native,
+               parts, row, maxima);
+}
+
+/* Of n_heads * n heads, then of n rows, which have the heads' positions. */
+kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
+query_and_kv(PLACE(q), PLACE_CONST(q_inv_freq), PLACE_CONST(kv), PLACE(ring), PLACE_CONST(norm), PLACE_CONST(inv_freq),
+             ulong position, uint n, uint n_heads, uint q_dim, uint q_rope_dim, uint head_dim, uint rope_dim,
+             uint ring_slots, uint row_bytes, uint format, float q_eps, float eps, uint native, local float *row,
+             local uint *maxima)
+{
+    local float parts[GROUP];
+    const ulong group = get_group_id(0), n_all = (ulong)n * n_heads;
+    const uint is_row = group >= n_all;
+    const ulong head = is_row ? 0 : group, token = is_row ? group - n_all : 0, at = position + token;
+    global float *own = AT(float, q) + head * q_dim;
+    const global float *raw = AT_CONST(float, kv) + token * head_dim;
+    global uchar *stored = AT(uchar, ring) + at % ring_slots * row_bytes;
+#ifdef OCL_CPU /* either half is left out by counts of 0: rows.cl says why */
+    turn_head(own, AT_CONST(float, q_inv_freq), position + head / n_heads, is_row ? 0 : q_dim, is_row ? 0 : q_rope_dim,
+              q_eps, native, parts);
+    append_row(raw, stored, AT_CONST(float, norm), AT_CONST(float, inv_freq), at, is_row ? head_dim : 0,
+               is_row ? rope_dim : 0, is_row ? row_bytes : 0, format, eps, native, parts, row, maxima);
+#else
+    if (is_row) {
+        append_row(raw, stored, AT_CONST(float, norm), AT_CONST(float, inv_freq), at, head_dim, rope_dim, row_bytes,
+                   format, eps, native, parts, row, maxima);
+    } else {
+        turn_head(own, AT_CONST(float, q_inv_freq), position + head / n_heads, q_dim, q_rope_dim, q_eps, native, parts);
     }
-    barrier(CLK_LOCAL_MEM_FENCE);
-    group_normalise(row, AT_CONST(float, norm), head_dim, eps, native, parts);
-    group_rotate(row, head_dim, rope_dim, AT_CONST(float, inv_freq), at, native);
-    group_store(row, AT(uchar, ring) + at % ring_slots * row_bytes, 0, format, native, head_dim, rope_dim, row_bytes,
-                maxima);
+#endif
 }

@@ -250,7 +250,7 @@ mhc_collapse(PLACE_CONST(streams), PLACE_CONST(parts), PLACE_CONST(base), PLACE_
     const global float *x = AT_CONST(float, streams) + token * STREAMS * dim;
     global float *out = AT(float, post) + token * STREAMS;
     global float *matrix = AT(float, comb) + token * STREAMS * STREAMS;
-#ifdef OCL_CPU /* either half is left out by counts of 0: common.cl says why */
+#ifdef OCL_CPU /* either half is left out by counts of 0: rows.cl says why */
     make_normed(&mixes, x, AT_CONST(float, norm), AT(float, normed) + token * dim, dim, n_normed, norm_eps, native, space,
                 shared);
     make_comb(&mixes, out, matrix, n_comb, is_comb ? n_iterations : 0, space);

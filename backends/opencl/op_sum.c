@@ -113,9 +113,10 @@ ocl_is_sum_and_post(const struct hearth_command *first, const struct hearth_comm
 }
 
 void
-ocl_sum_and_post(struct ocl_call *call, const struct hearth_op_moe_sum *sum_op,
-                 const struct hearth_op_mhc_post *post_op)
+ocl_sum_and_post(struct ocl_call *call, const struct hearth_command *first, const struct hearth_command *second)
 {
+    const struct hearth_op_moe_sum *sum_op = &first->args.moe_sum;
+    const struct hearth_op_mhc_post *post_op = &second->args.mhc_post;
     const struct sum sum = find_sum(call, sum_op);
     const struct post post = find_post(call, post_op);
     struct ocl_kernel *kernel = kernel_of_streams(call, post_op->n_streams, "moe_sum_post");

@@ -239,10 +239,11 @@ void ocl_fill(struct ocl_call *call, struct ocl_span dst, uint32_t pattern, uint
 size_t ocl_count_linears(const struct hearth_command *commands, size_t n_commands);
 /* So many, together. */
 void ocl_linears(struct ocl_call *call, const struct hearth_command *commands, size_t n_commands);
-/* Whether the second command is an mhc_post of what the first one, a moe_sum, makes. */
+/* Whether the second command is an mhc_post of what the first one, a moe_sum, makes; and both, together. */
 bool ocl_is_sum_and_post(const struct hearth_command *first, const struct hearth_command *second);
-/* Both, together. */
-void ocl_sum_and_post(struct ocl_call *call, const struct hearth_op_moe_sum *sum_op,
-                      const struct hearth_op_mhc_post *post_op);
+void ocl_sum_and_post(struct ocl_call *call, const struct hearth_command *first, const struct hearth_command *second);
+/* Whether they are a query_rope and a kv_append of the same tokens, apart in memory; and both, together. */
+bool ocl_is_query_and_kv(const struct hearth_command *first, const struct hearth_command *second);
+void ocl_query_and_kv(struct ocl_call *call, const struct hearth_command *first, const struct hearth_command *second);
 
 #endif

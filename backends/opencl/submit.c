@@ -33,6 +33,27 @@ ocl_supports(const struct hearth_device *device, uint32_t op, uint32_t numerics)
     return op != HEARTH_OP_EXPERT_FFN || numerics == HEARTH_EXACT || device->caps.exact_divide;
 }
 
+/* Two commands as one launch. */
+static const struct pair {
+    bool (*is)(const struct hearth_command *first, const struct hearth_command *second);
+    void (*run)(struct ocl_call *call, const struct hearth_command *first, const struct hearth_command *second);
+} pairs[] = {
+    {ocl_is_query_and_kv, ocl_query_and_kv},
+    {ocl_is_sum_and_post, ocl_sum_and_post},
+};
+
+/* NULL: they are none. */
+static const struct pair *
+find_pair(const struct hearth_command *first, const struct hearth_command *second)
+{
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        if (pairs[i].is(first, second)) {
+            return &pairs[i];
+        }
+    }
+    return NULL;
+}
+
 /* How many commands from the first on are done together. */
 static size_t
 count_together(const struct hearth_command *commands, size_t n)
@@ -40,7 +61,7 @@ count_together(const struct hearth_command *commands, size_t n)
     if (commands[0].op == HEARTH_OP_LINEAR) {
         return ocl_count_linears(commands, n);
     }
-    return n > 1 && ocl_is_sum_and_post(&commands[0], &commands[1]) ? 2 : 1;
+    return n > 1 && find_pair(&commands[0], &commands[1]) != NULL ? 2 : 1;
 }
 
 /* n commands: one, or what count_together found. */
@@ -58,7 +79,7 @@ run_commands(struct hearth_device *device, const struct hearth_command *command,
     if (command->op == HEARTH_OP_LINEAR) {
         ocl_linears(&call, command, n);
     } else if (n > 1) {
-        ocl_sum_and_post(&call, &command[0].args.moe_sum, &command[1].args.mhc_post);
+        find_pair(&command[0], &command[1])->run(&call, &command[0], &command[1]);
     } else {
         operations[command->op].run(&call, command);
     }

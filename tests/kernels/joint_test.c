@@ -18,7 +18,10 @@ enum {
     TOP_K = 2,
     N_LINEARS = 9,
     MAX_VALUES = 9216,
-    N_STREAMS = 4
+    N_STREAMS = 4,
+    N_HEADS = 3,
+    ROPE_DIM = 64,
+    RING_SLOTS = MAX_TOKENS
 };
 
 static const uint32_t n_outs[N_LINEARS] = {300, 20, 36, 64, 20, 128, 64, 512, 132};
@@ -235,6 +238,10 @@ output_of(const struct hearth_command *command)
         return command->args.moe_sum.y;
     case HEARTH_OP_MHC_POST:
         return command->args.mhc_post.streams;
+    case HEARTH_OP_QUERY_ROPE:
+        return command->args.query_rope.q;
+    case HEARTH_OP_KV_APPEND:
+        return command->args.kv_append.ring;
     default:
         return command->args.shared_ffn.y;
     }
@@ -252,6 +259,10 @@ output_size(const struct hearth_command *command)
         return sizeof(float) * command->args.moe_sum.n * DIM;
     case HEARTH_OP_MHC_POST:
         return sizeof(float) * command->args.mhc_post.n * N_STREAMS * DIM;
+    case HEARTH_OP_QUERY_ROPE:
+        return sizeof(float) * command->args.query_rope.n * N_HEADS * DIM;
+    case HEARTH_OP_KV_APPEND:
+        return (size_t)hearth_kv_row_bytes(command->args.kv_append.kv_format, DIM, ROPE_DIM) * RING_SLOTS;
     default:
         return sizeof(float) * command->args.shared_ffn.n * DIM;
     }
@@ -265,8 +276,9 @@ run(const struct hearth_command *commands, size_t n, size_t together,
 {
     for (size_t i = 0; i < n; i++) {
         ck_assert_uint_le(output_size(&commands[i]), sizeof outputs[i]);
-        /* streams are read, too: numbers near 1 */
-        memset(outputs[i], commands[i].op == HEARTH_OP_MHC_POST ? 0x3F : 0xA5, sizeof outputs[i]);
+        /* streams and queries are read, too: numbers near 1 */
+        const bool is_read = commands[i].op == HEARTH_OP_MHC_POST || commands[i].op == HEARTH_OP_QUERY_ROPE;
+        memset(outputs[i], is_read ? 0x3F : 0xA5, sizeof outputs[i]);
         write_view(output_of(&commands[i]), outputs[i], output_size(&commands[i]));
     }
     for (size_t i = 0; i < n; i += together) {
@@ -373,6 +385,49 @@ START_TEST(a_sum_and_its_return)
 }
 END_TEST
 
+static struct hearth_weight *
+make_vector(uint32_t n)
+{
+    const struct hearth_matrix matrix = make_matrix(HEARTH_F32, 1, n);
+    return make_weight(HEARTH_WEIGHT_VECTOR, &matrix, 1);
+}
+
+/* Queries and the new rows of the window; the second time they are of other tokens. */
+START_TEST(queries_and_new_rows)
+{
+    if (device == NULL) {
+        return;
+    }
+    const uint32_t n = _i % 2 == 0 ? 1 : MAX_TOKENS;
+    const uint32_t numerics = _i / 2 % 2 == 0 ? HEARTH_NATIVE : HEARTH_EXACT;
+    const uint64_t position = 5;
+    struct hearth_command commands[2] = {{.op = HEARTH_OP_QUERY_ROPE, .numerics = numerics},
+                                         {.op = HEARTH_OP_KV_APPEND, .numerics = numerics}};
+    const uint32_t format = numerics == HEARTH_NATIVE ? HEARTH_KV_PACKED : HEARTH_KV_F32;
+    commands[0].args.query_rope = (struct hearth_op_query_rope){.q = make_view(sizeof(float) * n * N_HEADS * DIM),
+                                                                .inv_freq = make_vector(ROPE_DIM / 2),
+                                                                .position = position,
+                                                                .n = n,
+                                                                .n_heads = N_HEADS,
+                                                                .head_dim = DIM,
+                                                                .rope_dim = ROPE_DIM,
+                                                                .eps = 1e-6f};
+    commands[1].args.kv_append = (struct hearth_op_kv_append){
+        .kv = make_x(n),
+        .ring = make_view((size_t)hearth_kv_row_bytes(format, DIM, ROPE_DIM) * RING_SLOTS),
+        .norm = make_vector(DIM),
+        .inv_freq = make_vector(ROPE_DIM / 2),
+        .position = position + (_i < 4 ? 0 : 1),
+        .n = n,
+        .head_dim = DIM,
+        .rope_dim = ROPE_DIM,
+        .ring_slots = RING_SLOTS,
+        .kv_format = format,
+        .eps = 1e-6f};
+    expect_same_bits(commands, 2);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -384,6 +439,7 @@ main(void)
     tcase_add_test(tests, linears_that_meet_in_memory);
     tcase_add_loop_test(tests, experts_and_the_shared_one, 0, 4);
     tcase_add_loop_test(tests, a_sum_and_its_return, 0, 8);
+    tcase_add_loop_test(tests, queries_and_new_rows, 0, 8);
     suite_add_tcase(suite, tests);
     tests = tcase_create("linears by matrix instructions");
     tcase_set_timeout(tests, 300);

@@ -1,5 +1,6 @@
 /* op_kv.c - what attention looks at: query heads, normalised and rotated; new rows of the window ring, normalised,
- * rotated, stored; the two as one launch where they follow each other (kernels-cl/kv.cl); and the checks of stored rows. */
+ * rotated, stored; the two as one launch where they follow each other (kernels-cl/kv.cl); and the checks of stored
+ * rows. */
 #include <config.h>
 
 #include <stdio.h>

@@ -233,9 +233,9 @@ static bool
 goes_with(const struct ocl_several *several, const struct ocl_matrix *weight, bool round)
 {
     const struct ocl_matrix *first = several->weights[0];
-    const uint32_t most = several->input.form == OCL_HALVES ? 2 : OCL_SEVERAL;
-    return several->n_weights < most && several->round == round && first->dtype == weight->dtype &&
-           first->parts[0].data.mem == weight->parts[0].data.mem;
+    const bool is_pair = several->input.form == OCL_HALVES;
+    return several->n_weights < (is_pair ? 2 : OCL_SEVERAL) && (!is_pair || several->rounds[0] == round) &&
+           first->dtype == weight->dtype && first->parts[0].data.mem == weight->parts[0].data.mem;
 }
 
 bool
@@ -250,9 +250,9 @@ ocl_several_add(struct ocl_call *call, struct ocl_several *several, const struct
         ocl_several_launch(call, several);
     }
     several->weights[several->n_weights] = weight;
+    several->rounds[several->n_weights] = round;
     several->y[several->n_weights++] = y;
     several->input = *input;
-    several->round = round;
     return true;
 }
 
@@ -272,7 +272,7 @@ launch_pair(struct ocl_call *call, const struct ocl_several *several)
         .n_rows = (uint32_t)several->weights[0]->rows,
         .x_step = 1,
         .y_stride = (uint32_t)several->weights[0]->rows,
-        .round = several->round,
+        .round = several->rounds[0],
     };
     ocl_dense(call, &dense);
 }
@@ -282,10 +282,12 @@ static void
 launch_plain(struct ocl_call *call, const struct ocl_several *several)
 {
     uint64_t n_rows = 0;
+    uint32_t rounded = 0; /* a bit for each matrix whose products become bf16 */
     bool is_aligned = several->input.values.offset % 16 == 0;
     for (uint32_t i = 0; i < several->n_weights; i++) {
         const struct ocl_matrix *weight = several->weights[i];
         n_rows += weight->rows;
+        rounded |= several->rounds[i] ? 1u << i : 0u;
         is_aligned =
             is_aligned && ocl_rows_aligned(weight->dtype, weight->cols) && weight->parts[0].data.offset % 16 == 0;
     }
@@ -294,7 +296,7 @@ launch_plain(struct ocl_call *call, const struct ocl_several *several)
     const size_t local[2] = {ocl_tuning_of(call->device)->lanes, 1};
     size_t groups[2] = {0, (several->n + tile.tokens - 1) / tile.tokens};
     struct ocl_kernel *kernel = ocl_product_kernel(call, "product", "dense_several", first->dtype, OCL_PLAIN, &tile,
-                                                   is_aligned, several->round ? " -DROUND" : "");
+                                                   is_aligned, "");
     ocl_arg_span(call, kernel, several->input.values);
     ocl_arg_span(call, kernel, (struct ocl_span){first->parts[0].data.mem, 0});
     for (uint32_t i = 0; i < OCL_SEVERAL; i++) {
@@ -310,6 +312,7 @@ launch_plain(struct ocl_call *call, const struct ocl_several *several)
     }
     ocl_arg_u32(call, kernel, several->n);
     ocl_arg_u32(call, kernel, (uint32_t)first->cols);
+    ocl_arg_u32(call, kernel, rounded);
     ocl_launch(call, kernel, 2, groups, local);
 }
 

@@ -58,16 +58,16 @@ void ocl_dense(struct ocl_call *call, const struct ocl_dense *dense);
 void ocl_dense_whole(struct ocl_call *call, const struct ocl_matrix *weight, struct ocl_input input, struct ocl_span y,
                      uint32_t n, bool round);
 
-#define OCL_SEVERAL 3u
+#define OCL_SEVERAL 5u /* what a CSA layer projects for its indexer and its compressors */
 
-/* Whole matrices that meet the same n rows, in one launch: three of f32 or bf16, or two of those that tensor.cl has for
- * few tokens.  At first all zero but n. */
+/* Whole matrices that meet the same n rows, in one launch: OCL_SEVERAL of f32 or bf16, or two of those that tensor.cl
+ * has for few tokens.  At first all zero but n. */
 struct ocl_several {
     const struct ocl_matrix *weights[OCL_SEVERAL];
     struct ocl_span y[OCL_SEVERAL];
+    bool rounds[OCL_SEVERAL];
     struct ocl_input input;
     uint32_t n, n_weights;
-    bool round;
 };
 
 /* Takes the product in, launching what does not go with it; false: it cannot be one of several. */

@@ -22,7 +22,8 @@ append_projections(struct graph *graph, const struct graph_step *step, uint32_t 
                  shape->head_dim, true);
     if (kind == LAYER_CSA) {
         graph_indexer_inputs(graph, step, layer);
-    } else if (kind != LAYER_SWA) {
+    }
+    if (kind != LAYER_SWA) {
         graph_compressor_inputs(graph, step, layer, HEARTH_ENTRY_KV);
     }
 }
@@ -135,7 +136,6 @@ graph_attention(struct graph *graph, const struct graph_step *step, uint32_t lay
     append_window(graph, step, layer);
     if (kind == LAYER_CSA) {
         graph_indexer(graph, step, layer);
-        graph_compressor_inputs(graph, step, layer, HEARTH_ENTRY_KV); /* in the same tensors */
     }
     if (kind != LAYER_SWA) {
         graph_compressor(graph, step, layer, HEARTH_ENTRY_KV);

@@ -29,9 +29,9 @@ graph_compressor_inputs(struct graph *graph, const struct graph_step *step, uint
     const uint32_t width = entry_width(shape, kind);
     const uint32_t channels = has_overlap(shape, layer) ? 2 * width : width;
     graph_linear(graph, step, layer, is_kv ? PART_COMPRESS_WKV : PART_INDEX_WKV, TENSOR_NORMED,
-                 shape->dim, TENSOR_COMPRESS_VALUES, channels, false);
+                 shape->dim, is_kv ? TENSOR_COMPRESS_VALUES : TENSOR_INDEX_VALUES, channels, false);
     graph_linear(graph, step, layer, is_kv ? PART_COMPRESS_WGATE : PART_INDEX_WGATE, TENSOR_NORMED,
-                 shape->dim, TENSOR_COMPRESS_GATES, channels, false);
+                 shape->dim, is_kv ? TENSOR_COMPRESS_GATES : TENSOR_INDEX_GATES, channels, false);
 }
 
 void
@@ -51,8 +51,8 @@ graph_compressor(struct graph *graph, const struct graph_step *step, uint32_t la
     args->overlap = has_overlap(shape, layer);
     args->kind = (uint16_t)kind;
     args->eps = shape->norm_eps;
-    OPERAND(command, compress, values, TENSOR_IN, TENSOR_COMPRESS_VALUES);
-    OPERAND(command, compress, gates, TENSOR_IN, TENSOR_COMPRESS_GATES);
+    OPERAND(command, compress, values, TENSOR_IN, is_kv ? TENSOR_COMPRESS_VALUES : TENSOR_INDEX_VALUES);
+    OPERAND(command, compress, gates, TENSOR_IN, is_kv ? TENSOR_COMPRESS_GATES : TENSOR_INDEX_GATES);
     OPERAND(command, compress, state, STATE, is_kv ? STATE_COMPRESSOR : STATE_INDEX_COMPRESSOR);
     OPERAND(command, compress, entries, STATE, is_kv ? STATE_ENTRIES : STATE_INDEX_KEYS);
     OPERAND(command, compress, ape, PART, is_kv ? PART_COMPRESS_APE : PART_INDEX_APE);

@@ -25,8 +25,10 @@
     X(Q_LATENT, s->q_lora_rank)                                                                    \
     X(Q, s->n_heads *(uint64_t)s->head_dim)                                                        \
     X(KV, s->head_dim)                                                                             \
-    X(COMPRESS_VALUES, 2 * (uint64_t)graph_max_width(s))                                           \
-    X(COMPRESS_GATES, 2 * (uint64_t)graph_max_width(s))                                            \
+    X(COMPRESS_VALUES, 2 * (uint64_t)s->head_dim)                                                  \
+    X(COMPRESS_GATES, 2 * (uint64_t)s->head_dim)                                                   \
+    X(INDEX_VALUES, 2 * (uint64_t)s->index_head_dim)                                               \
+    X(INDEX_GATES, 2 * (uint64_t)s->index_head_dim)                                                \
     X(INDEX_Q, s->index_n_heads *(uint64_t)s->index_head_dim)                                      \
     X(INDEX_HEAD_WEIGHTS, s->index_n_heads)                                                        \
     X(INDICES, s->index_topk)                                                                      \
@@ -101,7 +103,6 @@ int graph_build_head(struct graph *graph, const struct graph_step *step, uint32_
                      struct hearth_error *err);
 void graph_done(struct graph *graph);
 
-uint32_t graph_max_width(const struct model_shape *shape); /* of a compressor: head_dim or index_head_dim */
 /* Bytes of one token of a tensor, and of all tensors of a step of n_tokens. */
 uint64_t graph_tensor_row_bytes(const struct model_shape *shape, enum tensor_id tensor);
 uint64_t graph_tensor_rows(enum tensor_id tensor, uint32_t n_tokens);

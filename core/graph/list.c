@@ -65,12 +65,6 @@ graph_done(struct graph *graph)
     *graph = (struct graph){0};
 }
 
-uint32_t
-graph_max_width(const struct model_shape *shape)
-{
-    return shape->head_dim > shape->index_head_dim ? shape->head_dim : shape->index_head_dim;
-}
-
 enum rope_table
 graph_rope(const struct graph_step *step, uint32_t layer)
 {

@@ -23,7 +23,7 @@ answer()
     plugins=$1
     shift
     hearth_gives "${status:-0}" run -m "$pilot" --set plugins.load="$plugins" -p "What does the ls command do?" --temperature 0 \
-        -n 12 --set device.timeout=60 "$@"
+        -n 12 --no-progress --set device.timeout=60 "$@"
 }
 
 answer ref --numerics exact

@@ -16,7 +16,7 @@ enum {
     MAX_TOKENS = 9,
     N_EXPERTS = 5,
     TOP_K = 2,
-    N_LINEARS = 9,
+    N_LINEARS = 11,
     MAX_VALUES = 9216,
     N_STREAMS = 4,
     N_HEADS = 3,
@@ -24,9 +24,10 @@ enum {
     RING_SLOTS = MAX_TOKENS
 };
 
-static const uint32_t n_outs[N_LINEARS] = {300, 20, 36, 64, 20, 128, 64, 512, 132};
-static const uint32_t dtypes[N_LINEARS] = {HEARTH_E4M3,   HEARTH_BF16, HEARTH_BF16, HEARTH_BF16, HEARTH_BF16,
-                                           HEARTH_E2M1X2, HEARTH_F32,  HEARTH_E4M3, HEARTH_E4M3};
+static const uint32_t n_outs[N_LINEARS] = {300, 20, 36, 64, 20, 7, 300, 128, 64, 512, 132};
+static const uint32_t dtypes[N_LINEARS] = {HEARTH_E4M3, HEARTH_BF16, HEARTH_BF16, HEARTH_BF16,
+                                           HEARTH_BF16, HEARTH_BF16, HEARTH_BF16, HEARTH_E2M1X2,
+                                           HEARTH_F32,  HEARTH_E4M3, HEARTH_E4M3};
 
 /* What a test took, given back by its fixture. */
 static const struct hearth_plugin *const plugin = &JOINT_PLUGIN;
@@ -302,7 +303,8 @@ expect_same_bits(const struct hearth_command *commands, size_t n)
     }
 }
 
-/* Several linears of one x, of every type, and then one that reads what the first has written. */
+/* Several linears of one x, of every type, some with rounded outputs, and then one that reads what the first has
+ * written. */
 START_TEST(linears_of_one_input)
 {
     if (device == NULL) {
@@ -314,6 +316,7 @@ START_TEST(linears_of_one_input)
     struct hearth_command commands[N_LINEARS + 1];
     for (uint32_t i = 0; i < N_LINEARS; i++) {
         commands[i] = make_linear(x, n, DIM, n_outs[i], dtypes[i], numerics);
+        commands[i].args.linear.round_output = i % 4 != 1;
     }
     commands[N_LINEARS] = make_linear(commands[0].args.linear.y, n, n_outs[0], 96, HEARTH_E4M3, numerics);
     expect_same_bits(commands, N_LINEARS + 1);

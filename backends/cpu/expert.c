@@ -12,7 +12,7 @@
 #include "backends/cpu/kernels.h"
 
 #define MANY_TOKENS 32u
-#define TILED_UNITS 4u
+#define UNITS_AT_ONCE 4u /* many tokens pass once for all of them */
 
 /* Routes of one expert, and its three matrices. */
 struct group {
@@ -210,8 +210,7 @@ static void
 take_space(struct host_call *call, struct ffn *work)
 {
     work->kernels = call->device->kernels;
-    /* tiles: activations pass once for all rows of an item */
-    work->n_at_once = work->kernels->has_tiled_rows && work->n_hidden >= MANY_TOKENS * work->n_groups ? TILED_UNITS : 1;
+    work->n_at_once = work->n_hidden >= MANY_TOKENS * work->n_groups ? UNITS_AT_ONCE : 1;
     work->gates = host_scratch_take(call, work->n_hidden * work->inner, sizeof *work->gates);
     work->ups = host_scratch_take(call, work->n_hidden * work->inner, sizeof *work->ups);
     work->identity = host_scratch_take(call, work->n_hidden, sizeof *work->identity);

@@ -78,10 +78,10 @@ cpu_output_groups(struct host_call *call, const struct hearth_op_output_groups *
         return;
     }
     const uint64_t cost = cpu_unit_bytes(weight) * (1 + (uint64_t)op->n);
-    /* tiles: activations pass once for all rows of a turn, a band if that leaves each thread some */
+    /* tokens pass once for all rows of a turn: a band of many, if that leaves each thread some */
     const uint64_t band = HOST_ACT_BLOCK / CPU_ROW_UNIT;
-    const bool by_bands = call->device->kernels->has_tiled_rows && op->n > CPU_ROW_UNIT &&
-                          cpu_row_units(n_out) >= 4 * band * cpu_pool_threads(call->device->pool);
+    const bool by_bands =
+        op->n > CPU_ROW_UNIT && cpu_row_units(n_out) >= 4 * band * cpu_pool_threads(call->device->pool);
     cpu_pool_run(call->device->pool, cpu_row_units(n_out), by_bands ? band : 1, cost,
                  (struct cpu_work){run_units, &work});
 }

@@ -45,17 +45,17 @@ cpu_product_units(const struct cpu_kernels *kernels, const struct cpu_product *p
     cpu_product_rows(kernels, product, begin * CPU_ROW_UNIT, end * CPU_ROW_UNIT < rows ? end * CPU_ROW_UNIT : rows);
 }
 
-/* Rows that a thread takes at least: a panel, or what the rows' kernel takes at once.  Where tiles do, activations pass
- * once for all of them: as many, up to a band, as leave two turns for each thread. */
+/* Rows that a thread takes at least: a panel, or what the rows' kernel takes at once.  With more tokens than one they
+ * pass once for all of these rows: as many, up to a band, as leave two turns for each thread. */
 static uint64_t
-least_rows(const struct cpu_kernels *kernels, const struct cpu_product *product, uint32_t n_threads)
+least_rows(const struct cpu_product *product, uint32_t n_threads)
 {
     const struct host_matrix *weight = product->weight;
     uint64_t rows = CPU_PANEL_ROWS;
     if (weight->packing == CPU_PANELS) {
         return CPU_PANEL_ROWS;
     }
-    if (!kernels->has_tiled_rows || (weight->dtype != HEARTH_E4M3 && weight->dtype != HEARTH_BF16)) {
+    if (product->n_tokens == 1) {
         return 4;
     }
     while (product->n_tokens > CPU_PANEL_ROWS && rows < HOST_ACT_BLOCK && weight->rows >= 4 * rows * n_threads) {
@@ -84,7 +84,7 @@ void
 cpu_product_run(struct host_call *call, const struct cpu_product *product, uint64_t begin, uint64_t end)
 {
     struct product_run run = {call->device->kernels, product, begin, end, 0};
-    run.least = least_rows(run.kernels, product, cpu_pool_threads(call->device->pool));
+    run.least = least_rows(product, cpu_pool_threads(call->device->pool));
     const uint64_t cost = cpu_unit_bytes(product->weight) / CPU_ROW_UNIT * run.least * (1 + product->n_tokens);
     const uint64_t n_items = (end - begin + run.least - 1) / run.least;
     cpu_pool_run(call->device->pool, n_items, 1, cost, (struct cpu_work){run_items, &run});
@@ -130,7 +130,7 @@ cpu_products_run(struct host_call *call, const struct cpu_product *products, uin
     uint64_t n_items = 0, cost = 0;
     for (uint32_t i = 0; i < n_products; i++) {
         const struct host_matrix *weight = products[i].weight;
-        run.least[i] = least_rows(run.kernels, &products[i], cpu_pool_threads(call->device->pool));
+        run.least[i] = least_rows(&products[i], cpu_pool_threads(call->device->pool));
         n_items += count_items(&run, i);
         cost += cpu_unit_bytes(weight) * weight->rows / CPU_ROW_UNIT * (1 + products[i].n_tokens);
     }

@@ -3,7 +3,7 @@
  * q             [n][n_heads][width] f32
  * keys          rows of row_bytes: width e2m1 elements with a scale per 32, or f32
  * head_weights  [n][n_heads] f32
- * orders        [tokens][max_blocks * SCORE_BLOCK] of order_t: numbers of the scores' order (common.cl)
+ * orders        [tokens][max_blocks * SCORE_BLOCK] of order_t: numbers of the scores' order (rows.cl)
  * maxima        [tokens][max_blocks] of order_t: the largest of each block
  *
  *     score[w] = sum_h relu(q_h . key_w) * a_h,   a_h = head_weights[h] * scale

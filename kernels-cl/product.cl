@@ -505,7 +505,7 @@ dense(PLACE_CONST(x), PLACE_CONST(x_scales), PLACE_CONST(data), PLACE_CONST(scal
 #ifndef HAS_SCALES
 /* Matrix i, if the tile lies behind those of all matrices before it. */
 #define PASS_TILES(i)                                                                                                  \
-    if (which + 1u == i##u && tile >= (n_rows + ROWS - 1u) / ROWS) {                                                      \
+    if (which + 1u == i##u && tile >= (n_rows + ROWS - 1u) / ROWS) {                                                   \
         tile -= (n_rows + ROWS - 1u) / ROWS;                                                                           \
         n_rows = n_rows_##i;                                                                                           \
         from = data_##i;                                                                                               \
@@ -516,9 +516,9 @@ dense(PLACE_CONST(x), PLACE_CONST(x_scales), PLACE_CONST(data), PLACE_CONST(scal
 /* Up to five matrices of one slab that meet the same rows of x, side by side: matrix i has n_rows_i rows at data +
  * data_i, 0 if there is none, and y_i [n][n_rows_i], which becomes bf16 where bit i of `rounded` is set. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
-dense_several(PLACE_CONST(x), PLACE_CONST(data), PLACE(y_0), PLACE(y_1), PLACE(y_2), PLACE(y_3), PLACE(y_4), ulong data_0,
-              ulong data_1, ulong data_2, ulong data_3, ulong data_4, uint n_rows_0, uint n_rows_1, uint n_rows_2,
-              uint n_rows_3, uint n_rows_4, uint n, uint cols, uint rounded)
+dense_several(PLACE_CONST(x), PLACE_CONST(data), PLACE(y_0), PLACE(y_1), PLACE(y_2), PLACE(y_3), PLACE(y_4),
+              ulong data_0, ulong data_1, ulong data_2, ulong data_3, ulong data_4, uint n_rows_0, uint n_rows_1,
+              uint n_rows_2, uint n_rows_3, uint n_rows_4, uint n, uint cols, uint rounded)
 {
     local long words[LOCAL_WORDS];
     const uint lane = get_local_id(0), first_token = get_group_id(1) * TOKENS;

@@ -1,6 +1,6 @@
 /* select.cl - the choice of the indexer: of each token's entries the top_k best, ties towards the lower index.
  *
- * orders   [tokens][max_blocks * SCORE_BLOCK] of order_t (common.cl): what the kernels that score left
+ * orders   [tokens][max_blocks * SCORE_BLOCK] of order_t (rows.cl): what the kernels that score left
  * maxima   [tokens][max_blocks] of order_t: the largest of each block
  * list     [tokens][max_blocks] u32: room
  * indices  [n][top_k] i32

@@ -38,27 +38,30 @@ create_shared(struct hearth_device *device, uint64_t size, unsigned char **ret_h
     return mem;
 }
 
-cl_mem
-ocl_mem_create_shared(struct hearth_device *device, uint64_t size, unsigned char **ret_host, cl_int *ret_code)
+/* host: where the host shares it, if it can be had so; NULL: the device's own is wanted. */
+static cl_mem
+create(struct hearth_device *device, uint64_t size, unsigned char **host, cl_int *ret_code)
 {
-    *ret_host = NULL;
     *ret_code = CL_SUCCESS;
     if (ocl_fault_alloc(device->fault)) {
         *ret_code = CL_MEM_OBJECT_ALLOCATION_FAILURE;
         return NULL;
     }
-    cl_mem mem = ocl_copies_are_shared(device) ? create_shared(device, size, ret_host) : NULL;
+    cl_mem mem = host != NULL && ocl_copies_are_shared(device) ? create_shared(device, size, host) : NULL;
     return mem != NULL ? mem : clCreateBuffer(device->context, CL_MEM_READ_WRITE, (size_t)size, NULL, ret_code);
 }
 
 cl_mem
 ocl_mem_create(struct hearth_device *device, uint64_t size, cl_int *ret_code)
 {
-    if (ocl_fault_alloc(device->fault)) {
-        *ret_code = CL_MEM_OBJECT_ALLOCATION_FAILURE;
-        return NULL;
-    }
-    return clCreateBuffer(device->context, CL_MEM_READ_WRITE, (size_t)size, NULL, ret_code);
+    return create(device, size, NULL, ret_code);
+}
+
+cl_mem
+ocl_mem_create_shared(struct hearth_device *device, uint64_t size, unsigned char **ret_host, cl_int *ret_code)
+{
+    *ret_host = NULL;
+    return create(device, size, ret_host, ret_code);
 }
 
 void

@@ -82,11 +82,38 @@ kernel_of_rows(struct ocl_call *call, const char *name)
     return ocl_kernel(call, "kv", defines, name);
 }
 
-/* A row, and the largest magnitudes of its blocks. */
 static void
-arg_room(struct ocl_call *call, struct ocl_kernel *kernel, const struct hearth_op_kv_append *op)
+arg_queries(struct ocl_call *call, struct ocl_kernel *kernel, const struct hearth_op_query_rope *op,
+            const struct queries *queries)
+{
+    ocl_arg_span(call, kernel, queries->q);
+    ocl_arg_span(call, kernel, queries->inv_freq);
+    ocl_arg_u64(call, kernel, op->position);
+    ocl_arg_u32(call, kernel, op->n_heads);
+    ocl_arg_u32(call, kernel, op->head_dim);
+    ocl_arg_u32(call, kernel, op->rope_dim);
+    ocl_arg_f32(call, kernel, op->eps);
+    ocl_arg_u32(call, kernel, call->native);
+}
+
+/* At last room for a row, and for the largest magnitudes of its blocks. */
+static void
+arg_rows(struct ocl_call *call, struct ocl_kernel *kernel, const struct hearth_op_kv_append *op,
+         const struct new_rows *rows)
 {
     const uint64_t n_blocks = rows_divide_up((uint64_t)op->head_dim - op->rope_dim + 1, HOST_KV_BLOCK);
+    ocl_arg_span(call, kernel, rows->kv);
+    ocl_arg_span(call, kernel, rows->ring);
+    ocl_arg_span(call, kernel, rows->norm);
+    ocl_arg_span(call, kernel, rows->inv_freq);
+    ocl_arg_u64(call, kernel, op->position);
+    ocl_arg_u32(call, kernel, op->head_dim);
+    ocl_arg_u32(call, kernel, op->rope_dim);
+    ocl_arg_u32(call, kernel, op->ring_slots);
+    ocl_arg_u32(call, kernel, rows->row_bytes);
+    ocl_arg_u32(call, kernel, op->kv_format);
+    ocl_arg_f32(call, kernel, op->eps);
+    ocl_arg_u32(call, kernel, call->native);
     ocl_arg_local(call, kernel, op->head_dim * sizeof(float));
     ocl_arg_local(call, kernel, n_blocks * sizeof(uint32_t));
 }
@@ -96,14 +123,7 @@ ocl_query_rope(struct ocl_call *call, const struct hearth_op_query_rope *op)
 {
     const struct queries queries = find_queries(call, op);
     struct ocl_kernel *kernel = kernel_of_rows(call, "query_rope");
-    ocl_arg_span(call, kernel, queries.q);
-    ocl_arg_span(call, kernel, queries.inv_freq);
-    ocl_arg_u64(call, kernel, op->position);
-    ocl_arg_u32(call, kernel, op->n_heads);
-    ocl_arg_u32(call, kernel, op->head_dim);
-    ocl_arg_u32(call, kernel, op->rope_dim);
-    ocl_arg_f32(call, kernel, op->eps);
-    ocl_arg_u32(call, kernel, call->native);
+    arg_queries(call, kernel, op, &queries);
     ocl_launch_1d(call, kernel, (uint64_t)op->n * op->n_heads, rows_group(call, ROW_ITEMS));
 }
 
@@ -112,19 +132,7 @@ ocl_kv_append(struct ocl_call *call, const struct hearth_op_kv_append *op)
 {
     const struct new_rows rows = find_rows(call, op);
     struct ocl_kernel *kernel = kernel_of_rows(call, "kv_append");
-    ocl_arg_span(call, kernel, rows.kv);
-    ocl_arg_span(call, kernel, rows.ring);
-    ocl_arg_span(call, kernel, rows.norm);
-    ocl_arg_span(call, kernel, rows.inv_freq);
-    ocl_arg_u64(call, kernel, op->position);
-    ocl_arg_u32(call, kernel, op->head_dim);
-    ocl_arg_u32(call, kernel, op->rope_dim);
-    ocl_arg_u32(call, kernel, op->ring_slots);
-    ocl_arg_u32(call, kernel, rows.row_bytes);
-    ocl_arg_u32(call, kernel, op->kv_format);
-    ocl_arg_f32(call, kernel, op->eps);
-    ocl_arg_u32(call, kernel, call->native);
-    arg_room(call, kernel, op);
+    arg_rows(call, kernel, op, &rows);
     ocl_launch_1d(call, kernel, op->n, rows_group(call, ROW_ITEMS));
 }
 
@@ -146,25 +154,9 @@ ocl_query_and_kv(struct ocl_call *call, const struct hearth_command *first, cons
     const struct queries queries = find_queries(call, query);
     const struct new_rows rows = find_rows(call, append);
     struct ocl_kernel *kernel = kernel_of_rows(call, "query_and_kv");
-    ocl_arg_span(call, kernel, queries.q);
-    ocl_arg_span(call, kernel, queries.inv_freq);
-    ocl_arg_span(call, kernel, rows.kv);
-    ocl_arg_span(call, kernel, rows.ring);
-    ocl_arg_span(call, kernel, rows.norm);
-    ocl_arg_span(call, kernel, rows.inv_freq);
-    ocl_arg_u64(call, kernel, query->position);
-    ocl_arg_u32(call, kernel, query->n);
-    ocl_arg_u32(call, kernel, query->n_heads);
-    ocl_arg_u32(call, kernel, query->head_dim);
-    ocl_arg_u32(call, kernel, query->rope_dim);
-    ocl_arg_u32(call, kernel, append->head_dim);
-    ocl_arg_u32(call, kernel, append->rope_dim);
-    ocl_arg_u32(call, kernel, append->ring_slots);
-    ocl_arg_u32(call, kernel, rows.row_bytes);
-    ocl_arg_u32(call, kernel, append->kv_format);
-    ocl_arg_f32(call, kernel, query->eps);
-    ocl_arg_f32(call, kernel, append->eps);
-    ocl_arg_u32(call, kernel, call->native);
-    arg_room(call, kernel, append);
-    ocl_launch_1d(call, kernel, (uint64_t)query->n * query->n_heads + query->n, rows_group(call, ROW_ITEMS));
+    const uint64_t n_all = (uint64_t)query->n * query->n_heads;
+    arg_queries(call, kernel, query, &queries);
+    ocl_arg_u64(call, kernel, n_all);
+    arg_rows(call, kernel, append, &rows);
+    ocl_launch_1d(call, kernel, n_all + append->n, rows_group(call, ROW_ITEMS));
 }

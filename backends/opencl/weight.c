@@ -214,8 +214,7 @@ place_parts(struct hearth_device *device, const struct outline *outline, struct 
         struct ocl_span place;
         const uint64_t left = matrix->rows - row;
         const uint64_t n_rows = left < outline->part_rows[0] ? left : outline->part_rows[0];
-        const int status = ocl_slab_take(device, span_bytes(matrix, n_rows), &weight->slabs[i],
-                                         &place, err);
+        const int status = ocl_slab_take(device, span_bytes(matrix, n_rows), &weight->slabs[i], &place, err);
         if (status < 0) {
             return status;
         }

@@ -9,9 +9,6 @@
 #ifdef OCL_HAS_FP16
 #pragma OPENCL EXTENSION cl_khr_fp16 : enable
 #endif
-#ifdef OCL_HAS_SUBGROUPS
-#pragma OPENCL EXTENSION cl_khr_subgroups : enable
-#endif
 
 /* Functions are parts of their kernels: arrays that they are given stay in registers.  PoCL drops the word, and then
  * lets its threads share the number of the work item in a function that is called twice.  OCL_CALLS: not so, for
@@ -19,6 +16,10 @@
 #ifndef OCL_CALLS
 #undef inline
 #define inline inline __attribute__((always_inline))
+#endif
+
+#ifndef __has_builtin
+#define __has_builtin(name) 0
 #endif
 
 /* Loads of several turns are under way together. */
@@ -196,10 +197,6 @@ e2m1_from_f32(float value)
 }
 
 /* ---- dot products of four signed bytes ---- */
-
-#ifndef __has_builtin
-#define __has_builtin(name) 0
-#endif
 
 /* a . b + sum */
 static inline int

@@ -61,7 +61,7 @@ pool_channel(const struct history *history, ulong w, uint channel, uint width)
     return sum / weights;
 }
 
-kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
+kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) WITH_SUBGROUPS void
 compress_entries(PLACE_CONST(values), PLACE_CONST(gates), PLACE_CONST(ape), PLACE_CONST(state), PLACE(entries),
                  PLACE_CONST(norm), PLACE_CONST(inv_freq), ulong position, uint ratio, uint width, uint rope_dim,
                  uint overlap, uint is_index, uint row_bytes, uint format, float eps, float hadamard, uint native,

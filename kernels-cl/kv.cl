@@ -62,7 +62,7 @@ append_row(const global float *raw, global uchar *stored, const global float *no
     group_store(row, stored, 0, format, native, head_dim, rope_dim, row_bytes, maxima);
 }
 
-kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
+kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) WITH_SUBGROUPS void
 query_rope(PLACE(q), PLACE_CONST(inv_freq), ulong position, uint n_heads, uint head_dim, uint rope_dim, float eps,
            uint native)
 {
@@ -72,7 +72,7 @@ query_rope(PLACE(q), PLACE_CONST(inv_freq), ulong position, uint n_heads, uint h
               eps, native, parts);
 }
 
-kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
+kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) WITH_SUBGROUPS void
 kv_append(PLACE_CONST(kv), PLACE(ring), PLACE_CONST(norm), PLACE_CONST(inv_freq), ulong position, uint head_dim,
           uint rope_dim, uint ring_slots, uint row_bytes, uint format, float eps, uint native, local float *row,
           local uint *maxima)
@@ -85,11 +85,11 @@ kv_append(PLACE_CONST(kv), PLACE(ring), PLACE_CONST(norm), PLACE_CONST(inv_freq)
 }
 
 /* Of n_all heads, then of rows: the arguments of both. */
-kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
-query_and_kv(PLACE(q), PLACE_CONST(q_inv_freq), ulong q_position, uint n_heads, uint q_dim, uint q_rope_dim, float q_eps,
-             uint q_native, ulong n_all, PLACE_CONST(kv), PLACE(ring), PLACE_CONST(norm), PLACE_CONST(inv_freq),
-             ulong position, uint head_dim, uint rope_dim, uint ring_slots, uint row_bytes, uint format, float eps,
-             uint native, local float *row, local uint *maxima)
+kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) WITH_SUBGROUPS void
+query_and_kv(PLACE(q), PLACE_CONST(q_inv_freq), ulong q_position, uint n_heads, uint q_dim, uint q_rope_dim,
+             float q_eps, uint q_native, ulong n_all, PLACE_CONST(kv), PLACE(ring), PLACE_CONST(norm),
+             PLACE_CONST(inv_freq), ulong position, uint head_dim, uint rope_dim, uint ring_slots, uint row_bytes,
+             uint format, float eps, uint native, local float *row, local uint *maxima)
 {
     local float parts[GROUP];
     const ulong group = get_group_id(0);

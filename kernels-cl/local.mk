@@ -1,6 +1,7 @@
 # Kernels in OpenCL C.  Their text becomes part of the OpenCL backend: no file is looked for when hearth runs.
 KERNELS_CL = \
 	kernels-cl/common.cl \
+	kernels-cl/group.cl \
 	kernels-cl/rows.cl \
 	kernels-cl/attend.cl \
 	kernels-cl/attend_mma.cl \

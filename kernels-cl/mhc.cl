@@ -28,6 +28,12 @@
 
 #ifdef ROWS
 #define DOTS (ROWS * TOKENS)
+#if defined(SUBGROUP) && GROUP % SUBGROUP == 0 && (ROWS * TOKENS & (ROWS * TOKENS - 1)) == 0
+#define HAS_GROUP_SUMS
+#define PARTS_ROOM SUMS_ROOM(DOTS, GROUP)
+#else
+#define PARTS_ROOM (DOTS * GROUP)
+#endif
 
 /* A piece's dot products of ROWS rows with TOKENS tokens.  sums: [ROWS][TOKENS] */
 static inline void
@@ -60,13 +66,24 @@ add_squares(const global float *x, uint begin, uint end, uint n_in, const uint *
     }
 }
 
+/* What all items' sums of dot i have come to. */
+static inline float
+dot_of(const local float *parts, uint i)
+{
+#ifdef HAS_GROUP_SUMS
+    return sum_of(parts, DOTS, GROUP, i);
+#else
+    return parts[i * GROUP];
+#endif
+}
+
 /* fn: n_rows rows, rows first_row .. of all.  The group of rows behind them, if there is one, makes X . X.  What lies
  * outside rows and tokens is computed as if it were the last of them, and not stored. */
-kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
+kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) WITH_SUBGROUPS void
 mhc_dots(PLACE_CONST(streams), PLACE_CONST(fn), PLACE(parts), uint n, uint n_in, uint n_mix, uint n_pieces,
          uint first_row, uint n_rows)
 {
-    local float shared[DOTS * GROUP];
+    local float shared[PARTS_ROOM];
     const uint item = (uint)get_local_id(0);
     const uint is_squares = (uint)get_group_id(1) * ROWS >= n_rows; /* the last group of rows */
     const uint begin = (uint)get_group_id(0) * PIECE, end = min(begin + PIECE, n_in);
@@ -86,6 +103,9 @@ mhc_dots(PLACE_CONST(streams), PLACE_CONST(fn), PLACE(parts), uint n, uint n_in,
     } else {
         add_products(AT_CONST(float, streams), AT_CONST(FN_TYPE, fn), begin, end, n_in, rows, tokens, sums);
     }
+#ifdef HAS_GROUP_SUMS
+    group_sums(sums, DOTS, shared);
+#else
     for (uint i = 0; i < DOTS; i++) {
         shared[i * GROUP + item] = sums[i];
     }
@@ -97,12 +117,13 @@ mhc_dots(PLACE_CONST(streams), PLACE_CONST(fn), PLACE(parts), uint n, uint n_in,
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
+#endif
     for (uint i = item; i < DOTS; i += GROUP) {
         const uint token = (uint)get_group_id(2) * TOKENS + i % TOKENS;
         const uint row = (uint)get_group_id(1) * ROWS + i / TOKENS;
         if (token < n && (is_squares ? i < TOKENS : row < n_rows)) {
             const uint to = is_squares ? n_mix : first_row + row;
-            AT(float, parts)[((ulong)token * (n_mix + 1) + to) * n_pieces + get_group_id(0)] = shared[i * GROUP];
+            AT(float, parts)[((ulong)token * (n_mix + 1) + to) * n_pieces + get_group_id(0)] = dot_of(shared, i);
         }
     }
 }
@@ -231,7 +252,7 @@ make_normed(const struct mixes *mixes, const global float *x, const global float
 }
 
 /* space: [2 * S * S] floats, in head [S] */
-kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
+kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) WITH_SUBGROUPS void
 mhc_collapse(PLACE_CONST(streams), PLACE_CONST(parts), PLACE_CONST(base), PLACE_CONST(scale), PLACE_CONST(norm),
              PLACE(normed), PLACE(post), PLACE(comb), uint dim, uint n_mix, uint n_pieces, uint n_iterations,
              float norm_eps, float hc_eps, uint native, local float *space)

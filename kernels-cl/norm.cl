@@ -2,7 +2,7 @@
  *
  * A work-group is a token and has GROUP items (a power of two).  A row is read twice; the second time from a cache. */
 
-kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
+kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) WITH_SUBGROUPS void
 rmsnorm(PLACE(x), PLACE(y), PLACE_CONST(norm), uint dim, float eps, uint native)
 {
     local float parts[GROUP];

@@ -54,6 +54,32 @@ largest_bits(const local uint *magnitudes)
 }
 
 #ifndef HALVES
+/* The same of what a block's lanes have of it.  magnitudes: of all items of the work-group.  All lanes come here. */
+static inline uint
+block_largest(uint own, local uint *magnitudes)
+{
+#if defined(SUBGROUP) && SUBGROUP < 32
+    local uint *mine = magnitudes + get_local_id(1) * BLOCK_QUADS;
+    own = lanes_max(own, SUBGROUP, magnitudes);
+    if (get_local_id(0) % SUBGROUP == 0u) {
+        mine[get_local_id(0) / SUBGROUP] = own;
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    uint largest = as_uint(FLOOR);
+    for (uint i = 0; i < BLOCK_QUADS / SUBGROUP; i++) {
+        largest = max(largest, mine[i]);
+    }
+    return largest;
+#elif defined(SUBGROUP)
+    return max(lanes_max(own, BLOCK_QUADS, magnitudes), as_uint(FLOOR));
+#else
+    local uint *mine = magnitudes + get_local_id(1) * BLOCK_QUADS;
+    mine[get_local_id(0)] = own;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return largest_bits(mine);
+#endif
+}
+
 static inline float
 quantised(float value, float reciprocal)
 {
@@ -67,12 +93,11 @@ store_quantised(float4 value, bool is_wanted, local uint *magnitudes, uint n_blo
 {
     const uint lane = get_local_id(0), quads = UNIT / 4u, unit = (block * BLOCK_QUADS + lane) / quads;
     const uint4 bits = as_uint4(fabs(value));
-    magnitudes[lane] = max(max(bits.x, bits.y), max(bits.z, bits.w));
-    barrier(CLK_LOCAL_MEM_FENCE);
+    const uint largest = block_largest(max(max(bits.x, bits.y), max(bits.z, bits.w)), magnitudes);
     if (!is_wanted) {
         return;
     }
-    const uint code = block_code(largest_bits(magnitudes), E4M3_RECIPROCAL);
+    const uint code = block_code(largest, E4M3_RECIPROCAL);
     const float reciprocal = code == E8M0_NAN ? 0.0f : as_float((254u - code) << 23);
     float4 out = (float4)(0.0f);
     if (code != E8M0_NAN) {
@@ -268,7 +293,7 @@ store_plain(float4 value, uint at, uint cols, global float *row)
     }
 }
 
-kernel __attribute__((reqd_work_group_size(32, BLOCKS, 1))) void
+kernel __attribute__((reqd_work_group_size(32, BLOCKS, 1))) WITH_SUBGROUPS void
 prepare(PLACE_CONST(x), PLACE_CONST(up), PLACE_CONST(routes), PLACE_CONST(experts), PLACE(y), PLACE(y_scales),
         uint cols, uint n_experts, float limit)
 {
@@ -304,8 +329,7 @@ prepare(PLACE_CONST(x), PLACE_CONST(up), PLACE_CONST(routes), PLACE_CONST(expert
 #endif
 #elif defined(UNIT)
     local uint magnitudes[BLOCKS * BLOCK_QUADS];
-    store_quantised(value, is_wanted, magnitudes + get_local_id(1) * BLOCK_QUADS, n_blocks, row, block, AT(uchar, y),
-                    AT(uchar, y_scales));
+    store_quantised(value, is_wanted, magnitudes, n_blocks, row, block, AT(uchar, y), AT(uchar, y_scales));
 #else
     store_plain(value, at, end, AT(float, y) + first);
 #endif

@@ -199,7 +199,12 @@ unit_factor(const struct input *input, const struct matrix *matrix, uint x_row, 
 
 /* ---- f32 sums ---- */
 
+#if defined(SUBGROUP) && LANES % SUBGROUP == 0 && (ROWS * TOKENS & (ROWS * TOKENS - 1)) == 0
+#define HAS_GROUP_SUMS
+#define PARTS_BYTES (SUMS_ROOM(OUTPUTS, LANES) * 4u)
+#else
 #define PARTS_BYTES (OUTPUTS * LANES * 4u)
+#endif
 
 /* One way on one device, so that every tile adds alike. */
 #if defined(FP_FAST_FMAF) && !defined(OCL_CPU)
@@ -283,6 +288,10 @@ tile_product(const struct input *input, const struct matrix *matrix, const uint 
             }
         }
     }
+#ifdef HAS_GROUP_SUMS
+    group_sums(sums, OUTPUTS, parts);
+    return lane < OUTPUTS ? sum_of(parts, OUTPUTS, LANES, lane) : 0.0f;
+#else
     for (uint i = 0; i < OUTPUTS; i++) {
         parts[i * LANES + lane] = sums[i];
     }
@@ -295,6 +304,7 @@ tile_product(const struct input *input, const struct matrix *matrix, const uint 
     }
     barrier(CLK_LOCAL_MEM_FENCE);
     return lane < OUTPUTS ? parts[lane * LANES] : 0.0f;
+#endif
 }
 
 #else
@@ -478,7 +488,7 @@ tile_rows(uint first, uint end, uint *rows)
 /* Group g of get_num_groups(2) makes rows g * row_step .. + n_rows - 1 of the matrix at data + g * data_step,
  * scales + g * scales_step, from rows t * x_step + g * x_next of x.
  * y[t * y_stride + g * y_step + row] for the n tokens t.  matrix_rows: of the matrix, all groups' rows. */
-kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
+kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) WITH_SUBGROUPS void
 dense(PLACE_CONST(x), PLACE_CONST(x_scales), PLACE_CONST(data), PLACE_CONST(scales), PLACE(y), uint n, uint cols,
       uint n_rows, uint row_step, ulong data_step, ulong scales_step, uint x_step, uint x_next, uint y_stride,
       uint y_step)
@@ -515,7 +525,7 @@ dense(PLACE_CONST(x), PLACE_CONST(x_scales), PLACE_CONST(data), PLACE_CONST(scal
 
 /* Up to five matrices of one slab that meet the same rows of x, side by side: matrix i has n_rows_i rows at data +
  * data_i, 0 if there is none, and y_i [n][n_rows_i], which becomes bf16 where bit i of `rounded` is set. */
-kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
+kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) WITH_SUBGROUPS void
 dense_several(PLACE_CONST(x), PLACE_CONST(data), PLACE(y_0), PLACE(y_1), PLACE(y_2), PLACE(y_3), PLACE(y_4),
               ulong data_0, ulong data_1, ulong data_2, ulong data_3, ulong data_4, uint n_rows_0, uint n_rows_1,
               uint n_rows_2, uint n_rows_3, uint n_rows_4, uint n, uint cols, uint rounded)

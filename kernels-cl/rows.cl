@@ -1,68 +1,9 @@
-/* rows.cl - the second half of what every family begins with: what a work-group does together with a row in local
+/* rows.cl - the last part of what every family begins with: what a work-group does together with a row in local
  * memory, rotation, softmax, the indexer's scores, and rows as they are stored. */
 
 /* ---- what the items of a one-dimensional work-group do together; its size is a power of two ----
  *
- * These hold barriers, so no caller puts them in a branch, even one that all items take alike: PoCL then miscompiles
- * the loops around them.  A count of 0 leaves a step out. */
-
-/* A barrier for local memory that the first n_items alone have touched since the last one. */
-static inline void
-meet_few(uint n_items)
-{
-#ifdef OCL_NVIDIA
-    if (n_items <= 32u) {
-        __asm__ volatile("bar.warp.sync 0xffffffff;" ::: "memory");
-        return;
-    }
-#endif
-    barrier(CLK_LOCAL_MEM_FENCE);
-}
-
-#ifdef OCL_NVIDIA
-/* The sum of a warp's values, for all of its lanes. */
-static inline float
-warp_sum(float value)
-{
-    for (uint reach = 16; reach > 0; reach /= 2) {
-        float other;
-        __asm__ volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=f"(other) : "f"(value), "r"(reach));
-        value += other;
-    }
-    return value;
-}
-#endif
-
-/* The sum of all items' values, in an order that the group's size alone fixes.  parts: [group size] */
-static inline float
-group_sum(float value, local float *parts)
-{
-    const uint item = (uint)get_local_id(0);
-#ifdef OCL_NVIDIA
-    const uint n_warps = (uint)get_local_size(0) / 32u;
-    if (n_warps > 0u) { /* at most 32, and a power of two */
-        value = warp_sum(value);
-        if (item % 32u == 0u) {
-            parts[item / 32u] = value;
-        }
-        barrier(CLK_LOCAL_MEM_FENCE);
-        value = warp_sum(item % 32u < n_warps ? parts[item % 32u] : 0.0f);
-        barrier(CLK_LOCAL_MEM_FENCE);
-        return value;
-    }
-#endif
-    parts[item] = value;
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (uint reach = (uint)get_local_size(0) / 2; reach > 0; reach /= 2) {
-        if (item < reach) {
-            parts[item] += parts[item + reach];
-        }
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
-    const float sum = parts[0];
-    barrier(CLK_LOCAL_MEM_FENCE);
-    return sum;
-}
+ * These hold barriers; group.cl says where they may stand.  A count of 0 leaves a step out. */
 
 /* row = rmsnorm(row) * norm, in place.  row: [n]; parts: [group size] */
 static inline void

@@ -30,24 +30,6 @@ entry_at(const struct entries *entries, uint place)
     return entries->list == 0 ? place : entries->list[place / SCORE_BLOCK] * SCORE_BLOCK + place % SCORE_BLOCK;
 }
 
-/* Sums of all items' values before this one's.  parts: [GROUP] */
-static inline uint
-group_before(uint value, local uint *parts)
-{
-    const uint item = (uint)get_local_id(0);
-    parts[item] = value;
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (uint reach = 1; reach < GROUP; reach *= 2) {
-        const uint add = item >= reach ? parts[item - reach] : 0u;
-        barrier(CLK_LOCAL_MEM_FENCE);
-        parts[item] += add;
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
-    const uint before = parts[item] - value;
-    barrier(CLK_LOCAL_MEM_FENCE);
-    return before;
-}
-
 /* The bin in which the entry at place `wanted` (from 1) from the top lies, and its place there; found: these two. */
 static inline void
 find_bin(const local uint *bins, uint wanted, local uint *parts, local uint *found)
@@ -195,7 +177,7 @@ write_chosen(const struct entries *entries, uint last, uint n_equal, global int 
     }
 }
 
-kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
+kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) WITH_SUBGROUPS void
 index_select(PLACE_CONST(orders), PLACE_CONST(maxima), PLACE(list), PLACE(indices), ulong position, uint ratio,
              uint top_k, uint max_blocks)
 {

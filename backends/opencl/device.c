@@ -13,6 +13,7 @@
 
 /* Of a device's memory the driver keeps some for itself. */
 #define DRIVER_SHARE 32u
+#define EMULATED_SUBGROUP 16u /* lanes */
 
 static struct {
     struct ocl_found devices[OCL_MAX_DEVICES];
@@ -73,15 +74,23 @@ static void
 choose_options(struct hearth_device *device, const struct ocl_found *from)
 {
     const struct ocl_caps *caps = &device->caps;
-    char nvidia[32] = "";
+    const enum ocl_choice choice = ocl_settings.subgroups;
+    const bool has_subgroups =
+        choice == OCL_BY_DEVICE ? caps->subgroup > 0 && ocl_tuning_of(device)->subgroups : choice == OCL_YES;
+    char nvidia[32] = "", subgroup[64] = "";
+    if (has_subgroups) {
+        snprintf(subgroup, sizeof subgroup, " -DOCL_SUBGROUP=%u%s",
+                 caps->subgroup > 0 ? caps->subgroup : EMULATED_SUBGROUP,
+                 caps->subgroup > 0 ? "" : " -DOCL_EMULATE_SUBGROUPS");
+    }
     if (caps->nv_capability > 0) {
         snprintf(nvidia, sizeof nvidia, " -DOCL_NVIDIA=%u", caps->nv_capability);
     }
     snprintf(device->build_options, sizeof device->build_options, "-cl-std=CL%s%s -DOCL_LANES=%u%s%s%s%s%s%s",
-             caps->subgroups || caps->dot_function ? "3.0" : "1.2",
+             (has_subgroups && caps->std3_subgroups) || caps->dot_function ? "3.0" : "1.2",
              caps->exact_divide ? " -cl-fp32-correctly-rounded-divide-sqrt" : "", caps->lanes,
              caps->is_cpu ? " -DOCL_CPU" : "", caps->fp64 ? " -DOCL_HAS_FP64" : "", caps->fp16 ? " -DOCL_HAS_FP16" : "",
-             caps->subgroups ? " -DOCL_HAS_SUBGROUPS" : "", caps->dot_function ? " -DOCL_HAS_INT_DOT" : "", nvidia);
+             subgroup, caps->dot_function ? " -DOCL_HAS_INT_DOT" : "", nvidia);
     device->build_key = ocl_hash(OCL_HASH_START, from->build, strlen(from->build) + 1);
 }
 

@@ -27,6 +27,7 @@ struct ocl_settings {
     enum ocl_copies copies;
     enum ocl_choice bytes; /* option int_dot */
     enum ocl_choice mma;
+    enum ocl_choice subgroups;
     uint64_t max_alloc_bytes; /* 0: what the device says */
     uint64_t timeout_ns;      /* of a copy that waits for earlier work; UINT64_MAX: none */
 };

@@ -8,12 +8,12 @@
  * Every helper does nothing once call->status is negative and keeps the first error, so an operation reads straight
  * down without asking.
  *
- * Kernels.  kernels-cl/<family>.cl is compiled with kernels-cl/common.cl and rows.cl before it, and with what else
- * program.c says that it stands on.  A place in device memory is two arguments of a kernel, `global uchar *x_mem,
+ * Kernels.  kernels-cl/<family>.cl is compiled with kernels-cl/common.cl, group.cl and rows.cl before it, and with what
+ * else program.c says that it stands on.  A place in device memory is two arguments of a kernel, `global uchar *x_mem,
  * ulong x_at` (x_at in bytes); `AT(float, x)` of common.cl joins them.
- * Kernels are OpenCL C 1.2; what a device has beyond it shows as macros: OCL_HAS_FP64, OCL_HAS_FP16, OCL_HAS_SUBGROUPS,
- * OCL_HAS_INT_DOT, OCL_NVIDIA (compute capability, 90 for 9.0), OCL_CPU, and OCL_LANES (what the device executes
- * together). */
+ * Kernels are OpenCL C 1.2; what a device has beyond it shows as macros: OCL_HAS_FP64, OCL_HAS_FP16, OCL_HAS_INT_DOT,
+ * OCL_SUBGROUP (lanes that exchange values; group.cl), OCL_NVIDIA (compute capability, 90 for 9.0), OCL_CPU, and
+ * OCL_LANES (what the device executes together). */
 #ifndef BACKENDS_OPENCL_OPENCL_H
 #define BACKENDS_OPENCL_OPENCL_H
 
@@ -94,15 +94,17 @@ struct hearth_weight {
 
 struct ocl_caps {
     bool is_cpu, is_gpu, is_nvidia;
-    bool fp64, fp16, subgroups, unified_memory;
+    bool fp64, fp16, unified_memory;
     bool fine_svm;            /* memory can be had that host and device both use at once, byte by byte */
     bool int_dot;             /* multiplies signed bytes in fours, by an instruction of its own */
     bool dot_function;        /* which OpenCL C has a function for */
+    bool std3_subgroups;      /* which exchange by functions of OpenCL C 3.0 */
     bool mma;                 /* multiplies small matrices, by the instructions of mma.cl */
     bool exact_divide;        /* correctly rounded / and sqrt in f32: native expert_ffn needs it */
     bool denormals;           /* keeps subnormal f32 */
     uint32_t nv_capability;   /* 90 for 9.0; 0: no NVIDIA */
     uint32_t lanes;           /* preferred multiple of a work-group's size: warp, wavefront, SIMD width */
+    uint32_t subgroup;        /* lanes that exchange values, as group.cl wants them; 0: none */
     uint32_t n_units;
     uint64_t max_group;       /* work items of a work-group */
     uint64_t local_bytes;     /* local memory of a work-group */

@@ -22,6 +22,9 @@
 #define AMD_TOPOLOGY 0x4037
 #define AMD_WAVEFRONT_WIDTH 0x4043
 #define KHR_PCI_BUS_INFO 0x410F
+#define SUBGROUP_SIZES 0x4108 /* of cl_intel_required_subgroup_size */
+#define SUBGROUP_WANTED 16u   /* which all of Intel's GPUs have */
+#define MAX_SUBGROUP_SIZES 16
 #define NO_PLATFORM (-1001) /* CL_PLATFORM_NOT_FOUND_KHR of cl_khr_icd */
 #define MMA_CAPABILITY 80u  /* as in mma.cl */
 #define LANES_CPU 8u
@@ -139,7 +142,7 @@ find_lanes(cl_device_id id, const char *extensions, struct ocl_caps *caps)
     }
 }
 
-/* Whether the device compiles OpenCL C 3.0, which has subgroups and integer dot products. */
+/* Whether the device compiles OpenCL C 3.0, which has integer dot products. */
 static bool
 has_std3(cl_device_id id)
 {
@@ -173,6 +176,30 @@ has_int_dot(cl_device_id id)
            quick.signed_accelerated == CL_TRUE;
 }
 
+/* How many lanes exchange values, if a kernel can rely on the number: NVIDIA's and AMD's devices have one, others take
+ * what a kernel asks for. */
+static void
+find_subgroup(const struct ocl_found *found, const char *extensions, struct ocl_caps *caps)
+{
+    size_t sizes[MAX_SUBGROUP_SIZES];
+    size_t bytes = 0;
+    if (caps->is_nvidia || has_word(extensions, "cl_amd_device_attribute_query")) {
+        caps->subgroup = caps->lanes == 32 || caps->lanes == 64 ? caps->lanes : 0;
+        return;
+    }
+    if (!found->has_std3 || !has_word(extensions, "cl_intel_required_subgroup_size") ||
+        !(has_word(extensions, "cl_khr_subgroup_shuffle") || has_word(extensions, "cl_intel_subgroups")) ||
+        clGetDeviceInfo(found->id, SUBGROUP_SIZES, sizeof sizes, sizes, &bytes) != CL_SUCCESS) {
+        return;
+    }
+    for (size_t i = 0; i < bytes / sizeof sizes[0]; i++) {
+        if (sizes[i] == SUBGROUP_WANTED) {
+            caps->subgroup = SUBGROUP_WANTED;
+        }
+    }
+    caps->std3_subgroups = caps->subgroup > 0;
+}
+
 static void
 find_caps(struct ocl_found *found, const char *extensions)
 {
@@ -185,7 +212,6 @@ find_caps(struct ocl_found *found, const char *extensions)
     caps->fp64 = has_word(extensions, "cl_khr_fp64");
     caps->fp16 = has_word(extensions, "cl_khr_fp16");
     found->has_std3 = has_std3(id);
-    caps->subgroups = found->has_std3 && has_word(extensions, "cl_khr_subgroups");
     caps->dot_function = found->has_std3 && has_word(extensions, "cl_khr_integer_dot_product") && has_int_dot(id);
     caps->unified_memory = ask_uint(id, CL_DEVICE_HOST_UNIFIED_MEMORY) != 0;
     caps->fine_svm = (ask_ulong(id, CL_DEVICE_SVM_CAPABILITIES) & CL_DEVICE_SVM_FINE_GRAIN_BUFFER) != 0;
@@ -201,6 +227,7 @@ find_caps(struct ocl_found *found, const char *extensions)
     }
     caps->align_bytes = OCL_SCRATCH_ALIGN;
     find_lanes(id, extensions, caps);
+    find_subgroup(found, extensions, caps);
     caps->int_dot = caps->dot_function || caps->nv_capability >= NV_DOT;
 }
 
@@ -213,16 +240,19 @@ features_text(cl_device_id id, const struct ocl_caps *caps, char *text, size_t s
                          : svm & CL_DEVICE_SVM_FINE_GRAIN_BUFFER   ? ", fine SVM"
                          : svm & CL_DEVICE_SVM_COARSE_GRAIN_BUFFER ? ", coarse SVM"
                                                                    : "";
-    char capability[16] = "";
+    char capability[16] = "", subgroups[32] = "";
+    if (caps->subgroup > 0) {
+        snprintf(subgroups, sizeof subgroups, ", subgroups of %u", caps->subgroup);
+    }
     if (caps->nv_capability > 0) {
         snprintf(capability, sizeof capability, " sm_%u", caps->nv_capability);
     }
     const char *kind = caps->is_cpu ? "CPU" : caps->is_gpu ? "GPU" : "accelerator";
     snprintf(text, size, "%s%s, %u units of %llu items, %llu KiB local memory%s%s%s%s%s%s%s%s%s", kind, capability,
              caps->n_units, (unsigned long long)caps->max_group, (unsigned long long)(caps->local_bytes >> 10),
-             caps->fp64 ? ", fp64" : "", caps->fp16 ? ", fp16" : "", caps->subgroups ? ", subgroups" : "",
-             caps->int_dot ? ", int-dot" : "", caps->mma ? ", mma" : "", caps->unified_memory ? ", unified memory" : "",
-             shared, caps->denormals ? "" : ", no subnormals", caps->exact_divide ? "" : ", inexact-divide");
+             caps->fp64 ? ", fp64" : "", caps->fp16 ? ", fp16" : "", subgroups, caps->int_dot ? ", int-dot" : "",
+             caps->mma ? ", mma" : "", caps->unified_memory ? ", unified memory" : "", shared,
+             caps->denormals ? "" : ", no subnormals", caps->exact_divide ? "" : ", inexact-divide");
 }
 
 /* "OpenCL 3.0" of "OpenCL 3.0 and what the vendor adds". */

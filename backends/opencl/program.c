@@ -8,12 +8,12 @@
 
 #include "backends/opencl/internal.h"
 
-#define MAX_SOURCES 5u
+#define MAX_SOURCES 6u
 #define MAX_UNDER 2u
 #define OPTIONS_BYTES 1024
 
 /* What every family stands on. */
-static const char *const under_all[] = {"common", "rows"};
+static const char *const under_all[] = {"common", "group", "rows"};
 
 /* And what some stand on beside it. */
 static const struct {

@@ -1,7 +1,8 @@
 /* settings.c - the plugin's options.
  *
  * `cache`: folder of compiled programs, `no` for none.  `copies`: `pinned`, `direct` or `shared`, where the device
- * itself would choose otherwise.  `int_dot`: `yes` or `no`, whether e2m1 weights are multiplied as bytes, likewise.
+ * itself would choose otherwise.  `int_dot`: `yes` or `no`, whether e2m1 weights are multiplied as bytes, likewise;
+ * `mma`, `subgroups`: whether matrix instructions and sub-groups are used, which `yes` emulates where there are none.
  * `max_alloc`: bytes the device is to allocate at once, where that is less than it can. `timeout`: seconds after which
  * a copy that waits for earlier work gives up.  `trace`: file for a Chrome/Perfetto trace.  `fault`: what shall go
  * wrong, for tests (fault.c). */
@@ -112,6 +113,7 @@ ocl_settings_read(const struct hearth_host *host, struct hearth_error *err)
         ocl_settings.cache = NULL;
     }
     int copies = OCL_COPIES_BY_DEVICE, bytes = OCL_BY_DEVICE, mma = OCL_BY_DEVICE;
+    int subgroups = OCL_BY_DEVICE;
     int status = read_number("max_alloc", MIN_ALLOC_BYTES, &ocl_settings.max_alloc_bytes, err);
     if (status == 0) {
         status = read_choice("copies", kinds_of_copies, &copies, err);
@@ -122,8 +124,12 @@ ocl_settings_read(const struct hearth_host *host, struct hearth_error *err)
     if (status == 0) {
         status = read_choice("mma", yes_or_no, &mma, err);
     }
+    if (status == 0) {
+        status = read_choice("subgroups", yes_or_no, &subgroups, err);
+    }
     ocl_settings.copies = (enum ocl_copies)copies;
     ocl_settings.bytes = (enum ocl_choice)bytes;
     ocl_settings.mma = (enum ocl_choice)mma;
+    ocl_settings.subgroups = (enum ocl_choice)subgroups;
     return status < 0 ? status : read_timeout(err);
 }

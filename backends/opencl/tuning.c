@@ -15,6 +15,7 @@ static const struct ocl_tuning gpu = {
     .many_routes = 32,
     .blocks = 4,
     .items = 256,
+    .subgroups = true,
     .bytes = true,
 };
 
@@ -27,6 +28,7 @@ static const struct ocl_tuning nvidia = {
     .blocks = 4,
     .items = 256,
     .few = {.rows = 8, .steps = 2, .warps = 4},
+    .subgroups = false,
     .bytes = true,
 };
 
@@ -39,6 +41,7 @@ static const struct ocl_tuning cpu = {
     .blocks = 2,
     .items = 64,
     .few = {.rows = 4, .steps = 2, .warps = 1},
+    .subgroups = false,
     .bytes = false,
 };
 

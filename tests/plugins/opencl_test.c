@@ -192,9 +192,9 @@ END_TEST
 
 START_TEST(wrong_options_are_refused)
 {
-    static const char *const wrong[] = {
-        "max_alloc=many", "max_alloc=1", "timeout=0",   "copies=quick", "int_dot=perhaps",
-        "mma=perhaps",    "fault=alloc", "fault=lost:", "fault=hang:x", "fault=tired:1"};
+    static const char *const wrong[] = {"max_alloc=many",  "max_alloc=1",  "timeout=0",    "copies=quick",
+                                        "int_dot=perhaps", "mma=perhaps",  "subgroups=8",  "fault=alloc",
+                                        "fault=lost:",     "fault=hang:x", "fault=tired:1"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         uint32_t n = 0;
         int status = start(wrong[i], NULL, &n);

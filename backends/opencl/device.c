@@ -75,8 +75,9 @@ choose_options(struct hearth_device *device, const struct ocl_found *from)
 {
     const struct ocl_caps *caps = &device->caps;
     const enum ocl_choice choice = ocl_settings.subgroups;
-    const bool has_subgroups =
-        choice == OCL_BY_DEVICE ? caps->subgroup > 0 && ocl_tuning_of(device)->subgroups : choice == OCL_YES;
+    /* not by default where sizes are asked for: Intel's compiler then lacks registers in large tiles (HACKING.md) */
+    const bool by_device = caps->subgroup > 0 && ocl_tuning_of(device)->subgroups && !caps->std3_subgroups;
+    const bool has_subgroups = choice == OCL_BY_DEVICE ? by_device : choice == OCL_YES;
     char nvidia[32] = "", subgroup[64] = "";
     if (has_subgroups) {
         snprintf(subgroup, sizeof subgroup, " -DOCL_SUBGROUP=%u%s",

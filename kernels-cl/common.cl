@@ -56,6 +56,19 @@ struct expert {
     uint dtypes[3];
 };
 
+/* Four slabs as arguments, and the one of a number among them: null for any other. */
+#define SLABS                                                                                                          \
+    const global uchar *restrict slab_0, const global uchar *restrict slab_1, const global uchar *restrict slab_2,     \
+        const global uchar *restrict slab_3
+#define SLAB(i) slab_of(i, slab_0, slab_1, slab_2, slab_3)
+
+static inline const global uchar *
+slab_of(uint i, const global uchar *first, const global uchar *second, const global uchar *third,
+        const global uchar *fourth)
+{
+    return i < 2u ? (i == 0u ? first : second) : i < 4u ? (i == 2u ? third : fourth) : 0;
+}
+
 /* Routes order[first] .. + n - 1, all of one expert; n 0: none. */
 struct tile {
     uint expert, first, n;

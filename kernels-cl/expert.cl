@@ -303,27 +303,24 @@ quantise_row(const global float *x, const global float *up, float weight, float 
 /* As `routed` of product.cl without TILES: tile get_group_id(1) is the route of that number; but of four slabs, from
  * number first_slab on. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) void
-routed_few(PLACE_CONST(x), PLACE_CONST(x_scales), const global uchar *restrict slab_0,
-           const global uchar *restrict slab_1, const global uchar *restrict slab_2,
-           const global uchar *restrict slab_3, PLACE_CONST(experts), PLACE_CONST(routes), PLACE(y), uint first_slab,
-           uint first_matrix, uint cols, uint n_rows, uint n_steps, uint n, uint n_slots, uint n_experts, ulong y_step,
-           float limit)
+routed_few(PLACE_CONST(x), PLACE_CONST(x_scales), SLABS, PLACE_CONST(experts), PLACE_CONST(routes), PLACE(y),
+           uint first_slab, uint first_matrix, uint cols, uint n_rows, uint n, uint n_slots, uint n_experts,
+           ulong y_step, uint n_steps, float limit)
 {
     local float4 parts[WARPS * ROWS * PIECES * STRIDE / 4u];
     const uint warp = get_local_id(0) / WARP, first_row = (get_group_id(0) * WARPS + warp) * n_steps * ROWS;
     const uint which = first_matrix + get_group_id(2), n_blocks = (cols + 127u) / 128u;
     const struct route route = AT_CONST(struct route, routes)[get_group_id(1)];
     const global struct expert *expert = AT_CONST(struct expert, experts) + min(route.expert, n_experts - 1u);
-    const uint slab = expert->slab - first_slab;
+    const global uchar *data = SLAB(expert->slab - first_slab);
 #ifdef X_TOKENS
     const uint x_row = min(route.token, n - 1u), to = get_group_id(1), n_to = to + 1u;
 #else
     const uint x_row = get_group_id(1), to = route.slot, n_to = n_slots;
 #endif
-    if (route.expert >= n_experts || expert->dtypes[which] != DTYPE_E2M1X2 || slab >= 4u || to >= n_to) {
+    if (route.expert >= n_experts || expert->dtypes[which] != DTYPE_E2M1X2 || data == 0 || to >= n_to) {
         return;
     }
-    const global uchar *data = slab < 2u ? (slab == 0u ? slab_0 : slab_1) : (slab == 2u ? slab_2 : slab_3);
     const struct matrix matrix = {data + expert->data[which], data + expert->scales[which], n_rows, cols / UNIT};
     const uint end = first_row + n_steps * ROWS;
     struct place place = {first_row, end, get_local_id(0) % WARP};

@@ -22,10 +22,12 @@ KERNELS_CL = \
 	kernels-cl/probe.cl \
 	kernels-cl/product.cl \
 	kernels-cl/routed.cl \
+	kernels-cl/routed_mma.cl \
 	kernels-cl/routes.cl \
 	kernels-cl/select.cl \
 	kernels-cl/sum.cl \
-	kernels-cl/tensor.cl
+	kernels-cl/tensor.cl \
+	kernels-cl/tile.cl
 EXTRA_DIST += $(KERNELS_CL) kernels-cl/embed
 CLEANFILES += kernels-cl/embedded.c
 kernels-cl/embedded.c: $(KERNELS_CL) kernels-cl/embed kernels-cl/local.mk

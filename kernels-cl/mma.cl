@@ -109,13 +109,14 @@ warp_all(bool value, local uint *words)
     return all != 0u;
 }
 
-/* The products of two pairs of f16. */
+/* Four bytes of the eight in low and high: a nibble of the selector names one, or with its upper bit eight copies of
+ * that one's sign. */
 static inline uint
-multiply_f16(uint pair, uint by)
+select_bytes(uint low, uint high, uint selector)
 {
-    uint product;
-    asm volatile("mul.rn.f16x2 %0, %1, %2;" : "=r"(product) : "r"(pair), "r"(by));
-    return product;
+    uint bytes;
+    asm volatile("prmt.b32 %0, %1, %2, %3;" : "=r"(bytes) : "r"(low), "r"(high), "r"(selector));
+    return bytes;
 }
 
 /* 16 bytes that are read once: they take no place in the first cache. */
@@ -180,6 +181,13 @@ static inline void
 copy_start(local void *to, const global void *from)
 {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((uint)(size_t)to), "l"(from) : "memory");
+}
+
+/* The same where what follows in global memory will be asked for soon. */
+static inline void
+copy_start_ahead(local void *to, const global void *from)
+{
+    asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16;" ::"r"((uint)(size_t)to), "l"(from) : "memory");
 }
 
 /* Ends a batch of copies. */
@@ -298,6 +306,18 @@ warp_all(bool value, local uint *words)
     return n == WARP;
 }
 
+static inline uint
+select_bytes(uint low, uint high, uint selector)
+{
+    uint bytes = 0u;
+    for (uint i = 0; i < 4u; i++) {
+        const uint name = selector >> 4u * i & 0xFu;
+        const uint byte = ((name & 4u ? high : low) >> (name & 3u) * 8u) & 0xFFu;
+        bytes |= (name & 8u ? (byte >> 7) * 0xFFu : byte) << 8u * i;
+    }
+    return bytes;
+}
+
 static inline uint4
 load_once(const global uint4 *from)
 {
@@ -333,16 +353,16 @@ relu_bf16(uint a)
     return (low > 0.0f ? a & 0xFFFFu : 0u) | (high > 0.0f ? a & 0xFFFF0000u : 0u);
 }
 
-static inline uint
-multiply_f16(uint pair, uint by)
-{
-    return pair_f16(half_of(pair, 0u, true) * half_of(by, 0u, true), half_of(pair, 1u, true) * half_of(by, 1u, true));
-}
-
 static inline void
 copy_start(local void *to, const global void *from)
 {
     *(local uint4 *)to = *(const global uint4 *)from;
+}
+
+static inline void
+copy_start_ahead(local void *to, const global void *from)
+{
+    copy_start(to, from);
 }
 
 static inline void

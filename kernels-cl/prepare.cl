@@ -123,6 +123,7 @@ store_quantised(float4 value, bool is_wanted, local uint *magnitudes, uint n_blo
 #define STEP_QUADS 8u
 #define SPLIT 0x20u         /* the code of 2^-3 */
 #define MOST_WHOLE 1398101u /* (2^24 - 1) / 12 */
+#define LOWEST_SHIFT 28u    /* of a pair: its sum is below 2^19 */
 
 /* The code's magnitude in units of 2^-9. */
 static inline uint
@@ -145,29 +146,32 @@ is_small(uint code)
     return (code & 0x7Fu) < SPLIT && (code & 0x7Fu) != 0u;
 }
 
-/* Two codes' magnitudes, and in the highest bit whether one is small. */
+/* Two codes' magnitudes, and above their sum the lowest bits of either. */
 static inline uint
 pair_magnitude(uint code, uint other)
 {
-    return (code_magnitude(code) + code_magnitude(other)) | (is_small(code) || is_small(other) ? 0x80000000u : 0u);
+    const uint first = code_magnitude(code), second = code_magnitude(other);
+    return (first + second) | (first | second) << LOWEST_SHIFT;
 }
 
-/* Whether the step's half, elements 0 and 1 or 2 and 3 of its quads, is loud and has small codes. */
+/* Whether the step's half, elements 0 and 1 or 2 and 3 of its quads, is too loud for the lowest bit of its codes. */
 static inline bool
 is_split(const local uint *magnitudes)
 {
-    uint sum = 0u, small = 0u;
+    uint sum = 0u, bits = 1u << (LOWEST_SHIFT + 3u);
     for (uint i = 0; i < STEP_QUADS; i++) {
-        sum += magnitudes[2u * i] & 0x7FFFFFFFu;
-        small |= magnitudes[2u * i] >> 31;
+        sum += magnitudes[2u * i] & ((1u << LOWEST_SHIFT) - 1u);
+        bits |= magnitudes[2u * i];
     }
-    return sum > MOST_WHOLE && small != 0u;
+    bits >>= LOWEST_SHIFT;
+    return sum > MOST_WHOLE * (bits & (0u - bits));
 }
 
-/* tensor.cl adds up each half of a step, 16 products, multiples of 2^-10, in 24 bits, and then the two.  With weights
- * up to 6 a half is exact if its magnitudes add up to MOST_WHOLE.  Where one is louder and has codes below SPLIT, the
- * step keeps these in a part of its own: the others' products are multiples of 2^-7, and all of them add up to less
- * than 2^17.  A place is 8 elements; i and i + 4 share a word. */
+/* tensor.cl adds up each half of a step, 16 products, in 24 bits, and then the two.  With weights up to 6 in halves a
+ * half is exact if its magnitudes add up to MOST_WHOLE times the lowest bit that one of them has; beyond eight it
+ * always is.  Where one is louder, the step keeps codes below SPLIT, which all of the lower bits are of, in a part of
+ * its own: the others' products are multiples of 2^-7, and all of them add up to less than 2^17.  A place is 8
+ * elements; i and i + 4 share a word. */
 static inline void
 store_codes(uint4 codes, bool is_wanted, local struct quads *quads, uint n_blocks, uint row, uint block, ulong low,
             global uchar *y)

@@ -74,6 +74,19 @@ order_routes(struct ocl_call *call, struct routed *work)
     ocl_launch_1d(call, kernel, 1, tuning->items);
 }
 
+/* The sizes that all kernels of routes are told, matrix by matrix. */
+static void
+arg_sizes(struct ocl_call *call, struct ocl_kernel *kernel, const struct routed *work, const struct stage *stage)
+{
+    ocl_arg_u32(call, kernel, stage->first_matrix);
+    ocl_arg_u32(call, kernel, stage->cols);
+    ocl_arg_u32(call, kernel, stage->n_rows);
+    ocl_arg_u32(call, kernel, work->op->n);
+    ocl_arg_u32(call, kernel, work->op->n_slots);
+    ocl_arg_u32(call, kernel, work->op->n_experts);
+    ocl_arg_u64(call, kernel, (uint64_t)work->op->n_routes * stage->n_rows);
+}
+
 /* The experts of one slab whose matrices are of one dtype. */
 static void
 run_slab(struct ocl_call *call, const struct routed *work, const struct stage *stage, uint32_t slab, uint32_t dtype)
@@ -81,16 +94,14 @@ run_slab(struct ocl_call *call, const struct routed *work, const struct stage *s
     const struct ocl_input *input = &stage->inputs[dtype];
     const size_t groups[3] = {(stage->n_rows + work->tile.rows - 1) / work->tile.rows, work->n_tiles,
                               stage->n_matrices};
-    const size_t local[3] = {work->is_tensor ? ocl_tensor_items() : ocl_tuning_of(call->device)->lanes, 1, 1};
+    const size_t local[3] = {ocl_tuning_of(call->device)->lanes, 1, 1};
     const bool is_aligned = ocl_rows_aligned(dtype, stage->cols) && call->device->caps.align_bytes % 16 == 0 &&
                             input->values.offset % 16 == 0;
     char defines[64];
     snprintf(defines, sizeof defines, "%s%s%s", stage->defines, work->is_ordered ? " -DTILES" : "",
              call->native ? " -DROUND" : "");
     struct ocl_kernel *kernel =
-        work->is_tensor ? ocl_tensor_routed(call, defines)
-                        : ocl_product_kernel(call, "routed", "routed", dtype, input->form, &work->tile, is_aligned,
-                                             defines);
+        ocl_product_kernel(call, "routed", "routed", dtype, input->form, &work->tile, is_aligned, defines);
     ocl_arg_span(call, kernel, input->values);
     ocl_arg_span(call, kernel, input->scales);
     ocl_arg_span(call, kernel, (struct ocl_span){work->experts.slabs[slab].mem, 0});
@@ -100,21 +111,47 @@ run_slab(struct ocl_call *call, const struct routed *work, const struct stage *s
     ocl_arg_span(call, kernel, work->tiles);
     ocl_arg_span(call, kernel, stage->y);
     ocl_arg_u32(call, kernel, slab);
-    ocl_arg_u32(call, kernel, stage->first_matrix);
-    ocl_arg_u32(call, kernel, stage->cols);
-    ocl_arg_u32(call, kernel, stage->n_rows);
-    ocl_arg_u32(call, kernel, work->op->n);
-    ocl_arg_u32(call, kernel, work->op->n_slots);
-    ocl_arg_u32(call, kernel, work->op->n_experts);
-    ocl_arg_u64(call, kernel, (uint64_t)work->op->n_routes * stage->n_rows);
-    if (work->is_tensor) {
-        ocl_arg_u64(call, kernel, input->low);
-    }
+    arg_sizes(call, kernel, work, stage);
     ocl_launch(call, kernel, 3, groups, local);
 }
 
-/* Of expert.cl: slabs of a launch, and local memory, generously. */
-#define FEW_SLABS 4u
+/* Slabs of a launch of expert.cl or routed_mma.cl, from `first` on; in the place of one that is not there any other. */
+#define GROUP_SLABS 4u
+
+static void
+arg_slabs(struct ocl_call *call, struct ocl_kernel *kernel, const struct routed *work, uint32_t first)
+{
+    for (uint32_t i = first; i < first + GROUP_SLABS; i++) {
+        ocl_arg_mem(call, kernel, work->experts.slabs[i < work->experts.n_slabs ? i : first].mem);
+    }
+}
+
+/* The experts of a group of slabs, many routes, by matrix instructions. */
+static void
+run_tensor(struct ocl_call *call, const struct routed *work, const struct stage *stage, uint32_t first)
+{
+    const struct ocl_input *input = &stage->inputs[HEARTH_E2M1X2];
+    const size_t groups[3] = {(stage->n_rows + work->tile.rows - 1) / work->tile.rows, work->n_tiles,
+                              stage->n_matrices};
+    const size_t local[3] = {ocl_tensor_items(), 1, 1};
+    char defines[64];
+    snprintf(defines, sizeof defines, "%s -DROUND", stage->defines); /* native numerics, always */
+    struct ocl_kernel *kernel = ocl_tensor_routed(call, defines);
+    ocl_arg_span(call, kernel, input->values);
+    ocl_arg_span(call, kernel, input->scales);
+    arg_slabs(call, kernel, work, first);
+    ocl_arg_span(call, kernel, work->experts.span);
+    ocl_arg_span(call, kernel, work->routes);
+    ocl_arg_span(call, kernel, work->order);
+    ocl_arg_span(call, kernel, work->tiles);
+    ocl_arg_span(call, kernel, stage->y);
+    ocl_arg_u32(call, kernel, first);
+    arg_sizes(call, kernel, work, stage);
+    ocl_arg_u64(call, kernel, input->low);
+    ocl_launch(call, kernel, 3, groups, local);
+}
+
+/* Of expert.cl: local memory, generously. */
 #define LATE_COLUMN_BYTES 4u
 #define LATE_ROW_BYTES 640u
 #define LATE_RESERVE 1536u
@@ -140,7 +177,7 @@ is_few(const struct ocl_call *call, const struct routed *work, const struct stag
            input->values.offset % 16 == 0;
 }
 
-/* The experts of slabs first .. first + FEW_SLABS - 1 with E2M1X2 matrices, few routes. */
+/* The experts of a group of slabs with E2M1X2 matrices, few routes. */
 static void
 run_few(struct ocl_call *call, const struct routed *work, const struct stage *stage, uint32_t first)
 {
@@ -158,21 +195,13 @@ run_few(struct ocl_call *call, const struct routed *work, const struct stage *st
     struct ocl_kernel *kernel = ocl_kernel(call, "expert", defines, "routed_few");
     ocl_arg_span(call, kernel, input->values);
     ocl_arg_span(call, kernel, input->scales);
-    for (uint32_t i = first; i < first + FEW_SLABS; i++) {
-        ocl_arg_mem(call, kernel, work->experts.slabs[i < work->experts.n_slabs ? i : first].mem);
-    }
+    arg_slabs(call, kernel, work, first);
     ocl_arg_span(call, kernel, work->experts.span);
     ocl_arg_span(call, kernel, work->routes);
     ocl_arg_span(call, kernel, stage->y);
     ocl_arg_u32(call, kernel, first);
-    ocl_arg_u32(call, kernel, stage->first_matrix);
-    ocl_arg_u32(call, kernel, stage->cols);
-    ocl_arg_u32(call, kernel, stage->n_rows);
+    arg_sizes(call, kernel, work, stage);
     ocl_arg_u32(call, kernel, few->steps);
-    ocl_arg_u32(call, kernel, work->op->n);
-    ocl_arg_u32(call, kernel, work->op->n_slots);
-    ocl_arg_u32(call, kernel, work->op->n_experts);
-    ocl_arg_u64(call, kernel, (uint64_t)work->op->n_routes * stage->n_rows);
     ocl_arg_f32(call, kernel, input->limit);
     ocl_launch(call, kernel, 3, groups, local);
 }
@@ -186,17 +215,18 @@ stage_dtypes(const struct routed *work, uint32_t slab, bool is_down)
 static void
 run_stage(struct ocl_call *call, const struct routed *work, const struct stage *stage, bool is_down)
 {
-    uint32_t few_end = 0; /* slabs before it are done */
+    uint32_t group_end = 0; /* slabs before it are done */
     for (uint32_t i = 0; i < work->experts.n_slabs; i++) {
         for (uint32_t dtype = 0; dtype < N_DTYPES && call->status == 0; dtype++) {
             if (!(stage_dtypes(work, i, is_down) >> dtype & 1u)) {
                 continue;
             }
-            if (dtype != HEARTH_E2M1X2 || !is_few(call, work, stage)) {
+            const bool is_grouped = work->is_tensor || (dtype == HEARTH_E2M1X2 && is_few(call, work, stage));
+            if (!is_grouped) {
                 run_slab(call, work, stage, i, dtype);
-            } else if (i >= few_end) {
-                run_few(call, work, stage, i);
-                few_end = i + FEW_SLABS;
+            } else if (i >= group_end) {
+                (work->is_tensor ? run_tensor : run_few)(call, work, stage, i);
+                group_end = i + GROUP_SLABS;
             }
         }
     }

@@ -8,8 +8,8 @@
 
 #include "backends/opencl/internal.h"
 
-#define MAX_SOURCES 6u
-#define MAX_UNDER 2u
+#define MAX_SOURCES 7u
+#define MAX_UNDER 3u
 #define OPTIONS_BYTES 1024
 
 /* What every family stands on. */
@@ -19,9 +19,15 @@ static const char *const under_all[] = {"common", "group", "rows"};
 static const struct {
     const char *family, *under[MAX_UNDER];
 } under_some[] = {
-    {"attend_mma", {"mma"}},   {"few", {"mma", "tensor"}},  {"index_mma", {"mma"}},
-    {"many", {"mma", "tensor"}}, {"measure_mma", {"mma"}},  {"prepare", {"mma"}},
-    {"probe", {"mma", "tensor"}}, {"routed", {"product"}},
+    {"attend_mma", {"mma"}},
+    {"few", {"mma", "tensor"}},
+    {"index_mma", {"mma"}},
+    {"many", {"mma", "tensor", "tile"}},
+    {"measure_mma", {"mma"}},
+    {"prepare", {"mma"}},
+    {"probe", {"mma", "tensor"}},
+    {"routed", {"product"}},
+    {"routed_mma", {"mma", "tensor", "tile"}},
 };
 
 struct named_kernel {

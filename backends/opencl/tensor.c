@@ -1,4 +1,4 @@
-/* tensor.c - products by matrix instructions: which kernel of few.cl or many.cl, and its tiles. */
+/* tensor.c - products by matrix instructions: which kernel of few.cl, many.cl or routed_mma.cl, and its tiles. */
 #include <config.h>
 
 #include <stdio.h>
@@ -133,7 +133,7 @@ ocl_tensor_routed(struct ocl_call *call, const char *more)
 {
     const struct ocl_tile tile = ocl_tensor_tile();
     char defines[DEFINES_BYTES];
-    snprintf(defines, sizeof defines, "-DDTYPE=5 -DROUTED -DWARPS=%u -DTOKENS=%u -DMAX_BLOCKS=%u%s",
-             tile.rows / MANY_ROWS, tile.tokens, MAX_BLOCKS, more);
-    return ocl_kernel(call, "many", defines, "routed");
+    snprintf(defines, sizeof defines, "-DDTYPE=5 -DWARPS=%u -DTOKENS=%u -DMAX_BLOCKS=%u%s", tile.rows / MANY_ROWS,
+             tile.tokens, MAX_BLOCKS, more);
+    return ocl_kernel(call, "routed_mma", defines, "routed");
 }

@@ -96,16 +96,18 @@ lanes_max(uint value, uint n, local void *words)
     }
     return value;
 }
+#endif
 
-/* Of n sums (a power of two) the sub-group's, shared out: of a lane's half of them it gives one away at each reach,
- * until it has the sums from first_sum(n) on, n / SUBGROUP of them, or one.  Takes as many exchanges as there are sums,
- * not one for each sum and reach. */
+#ifdef TEAM
+/* Of n sums (a power of two, or whole times TEAM) the sub-group's, shared out: of a lane's half of them it gives one
+ * away at each reach, until it has the sums from first_sum(n) on, n / TEAM of them, or one.  Takes as many exchanges as
+ * there are sums, not one for each sum and reach. */
 static inline void
 lanes_sums(float *sums, uint n, local void *words)
 {
     uint n_left = n;
 #pragma unroll
-    for (uint reach = SUBGROUP / 2u; reach > 0u; reach /= 2u) {
+    for (uint reach = TEAM / 2u; reach > 0u; reach /= 2u) {
         /* by bits, since compilers make an index of a choice between two elements, and no register has one */
         const uint turned = item_number() & reach ? ~0u : 0u;
         const bool is_shared = n_left > 1u;
@@ -122,39 +124,40 @@ lanes_sums(float *sums, uint n, local void *words)
 static inline uint
 first_sum(uint n)
 {
-    const uint lane = item_number() % SUBGROUP;
-    return n >= SUBGROUP ? lane * (n / SUBGROUP) : lane / (SUBGROUP / n);
+    const uint lane = item_number() % TEAM;
+    return n >= TEAM ? lane * (n / TEAM) : lane / (TEAM / n);
 }
 
 /* Floats that group_sums takes for n sums of n_items items. */
-#define SUMS_ROOM(n, n_items) ((n) > SUBGROUP ? (n) * ((n_items) / SUBGROUP) : (n_items))
+#define SUMS_ROOM(n, n_items) ((n) > TEAM ? (n) * ((n_items) / TEAM) : (n_items))
 
-/* The sums of all n_items items of a work-group, n of them (a power of two), so far that sum_of ends one. */
+/* Of n sums (as lanes_sums has them) those of all n_items items of a work-group, so far that group_sum_of ends one. */
 static inline void
 group_sums(float *sums, uint n, local float *parts)
 {
-    const uint item = item_number(), n_own = n > SUBGROUP ? n / SUBGROUP : 1u;
+    const uint item = item_number(), n_own = n > TEAM ? n / TEAM : 1u;
     lanes_sums(sums, n, parts);
-    if (n >= SUBGROUP || item % (SUBGROUP / min(n, (uint)SUBGROUP)) == 0u) {
+    if (n >= TEAM || item % (TEAM / min(n, (uint)TEAM)) == 0u) {
+#pragma unroll
         for (uint i = 0; i < n_own; i++) {
-            parts[item / SUBGROUP * n + first_sum(n) + i] = sums[i];
+            parts[item / TEAM * n + first_sum(n) + i] = sums[i];
         }
     }
     barrier(CLK_LOCAL_MEM_FENCE);
 }
 
 static inline float
-sum_of(const local float *parts, uint n, uint n_items, uint which)
+group_sum_of(const local float *parts, uint n, uint n_items, uint which)
 {
     float sum = parts[which];
-    for (uint i = 1; i < n_items / SUBGROUP; i++) {
+    for (uint i = 1; i < n_items / TEAM; i++) {
         sum += parts[i * n + which];
     }
     return sum;
 }
 #endif
 
-/* A barrier for local memory that the first n_items alone have touched since the last one. */
+/* A barrier for local memory of which each n_items side by side have touched their own alone since the last one. */
 static inline void
 meet_few(uint n_items)
 {
@@ -175,6 +178,30 @@ meet_few(uint n_items)
     }
 #endif
     barrier(CLK_LOCAL_MEM_FENCE);
+}
+
+/* Loads above have been asked for before loads below.  NVIDIA's compiler else puts a load where it is used, to save
+ * registers, and they wait for each other; it does so across any barrier where a place is `const restrict`.  All lanes
+ * come here. */
+static inline void
+ask_first(void)
+{
+#ifdef OCL_NVIDIA
+    __asm__ volatile("bar.warp.sync 0xffffffff;" ::: "memory");
+#endif
+}
+
+/* As that, and what starts with the result, 0, cannot come between the loads.  place: the item's own */
+static inline float
+zero_when_asked(local float *place)
+{
+#ifdef OCL_NVIDIA
+    *place = 0.0f;
+    ask_first();
+    return *place;
+#else
+    return 0.0f;
+#endif
 }
 
 /* The sum of all items' values, in an order that the group's size alone fixes.  parts: [GROUP], the group's size */

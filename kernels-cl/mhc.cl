@@ -3,7 +3,7 @@
  *
  * streams  [n][S][dim] f32, a token's streams one after the other: X, n_in = S * dim elements
  * fn       [n_mix][n_in] of DTYPE, n_mix = (2 + S) * S, in head S
- * parts    [n][n_mix + 1][n_pieces] f32: a row's dot product with X by pieces of PIECE elements; the last row is X . X
+ * parts    [n][n_mix + 1][PIECES] f32: a row's dot product with X by pieces of PIECE elements; the last row is X . X
  * post     [n][S], comb [n][S][S] with row j = source stream, normed [n][dim]
  *
  *     m = (fn X) * rsqrt(mean(X^2) + norm_eps)
@@ -13,162 +13,309 @@
  *     normed     = rmsnorm(sum_s pre[s] X_s)
  *     X'_k       = post[k] result + sum_j comb[j][k] X_j
  *
- * mhc_dots: a work-group is ROWS rows, TOKENS tokens and one piece; few rows and tokens where there is little to do.
- * Every sum is made in one order whatever ROWS and TOKENS are.
- * mhc_collapse: a work-group makes normed of a token; with comb a second one makes post and comb.
- * mhc_post is in sum.cl. */
+ * mhc_dots: a work-group is ROWS rows, TOKENS tokens and one piece; one row and token where there is little to do.
+ * Every sum is made in one order whatever ROWS and TOKENS are: an item has elements 4 i .. 4 i + 3 of every 4 GROUP.
+ * mhc_collapse: a work-group makes normed of a token; others, which come first because they take longest, make post and
+ * comb, of a token by each LANES items.
+ * mhc_post is in sum.cl.
+ *
+ * One token's time is the chain of what waits for memory and for each other: all that a work-group reads is asked for
+ * before it uses any of it.  WHOLE: rows are whole steps of four elements, which lie at multiples of 16 bytes. */
 
-#if DTYPE == DTYPE_F32
-#define FN_TYPE float
-#define FN_VALUE(x) (x)
+#define STEP (4u * GROUP)
+
+/* Elements at .. at + 3 of a row of n; 0 for those beyond it.  WHOLE: they are inside. */
+static inline float4
+four_of(const global float *row, uint at, uint n)
+{
+#ifdef WHOLE
+    return *(const global float4 *)(row + at);
 #else
-#define FN_TYPE ushort
-#define FN_VALUE(x) bf16_to_f32(x)
+    return (float4)(at < n ? row[at] : 0.0f, at + 1u < n ? row[at + 1u] : 0.0f, at + 2u < n ? row[at + 2u] : 0.0f,
+                    at + 3u < n ? row[at + 3u] : 0.0f);
 #endif
+}
+
+/* a . b + sum, in order */
+static inline float
+add_four(float4 a, float4 b, float sum)
+{
+    return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+}
 
 #ifdef ROWS
-#define DOTS (ROWS * TOKENS)
-#if defined(SUBGROUP) && GROUP % SUBGROUP == 0 && (ROWS * TOKENS & (ROWS * TOKENS - 1)) == 0
-#define HAS_GROUP_SUMS
-#define PARTS_ROOM SUMS_ROOM(DOTS, GROUP)
+#if DTYPE == DTYPE_F32
+#define FN_TYPE float
+#define FN_FOUR(fn, at) four_of(fn, at, COLS)
 #else
-#define PARTS_ROOM (DOTS * GROUP)
+#define FN_TYPE ushort
+#define FN_FOUR(fn, at) four_bf16(fn, at)
+
+static inline float4
+four_bf16(const global ushort *row, uint at)
+{
+#ifdef WHOLE
+    const ushort4 bits = *(const global ushort4 *)(row + at);
+    return as_float4((uint4)(bits.x, bits.y, bits.z, bits.w) << 16);
+#else
+    return (float4)(at < COLS ? bf16_to_f32(row[at]) : 0.0f, at + 1u < COLS ? bf16_to_f32(row[at + 1u]) : 0.0f,
+                    at + 2u < COLS ? bf16_to_f32(row[at + 2u]) : 0.0f,
+                    at + 3u < COLS ? bf16_to_f32(row[at + 3u]) : 0.0f);
+#endif
+}
 #endif
 
-/* A piece's dot products of ROWS rows with TOKENS tokens.  sums: [ROWS][TOKENS] */
+#define STEPS (PIECE / STEP)
+#define DOTS (ROWS * TOKENS)
+/* A tile of several tokens makes their X . X too; for a lone one a work-group of its own does. */
+#if TOKENS > 1
+#define N_SUMS (DOTS + TOKENS)
+#define FIRST_OF_SQUARES 0u
+#define IS_EVEN (N_ROWS % ROWS == 0) /* tiles end where the rows do */
+#else
+#define N_SUMS DOTS
+#define FIRST_OF_SQUARES N_ROWS
+#define IS_EVEN false
+#endif
+#if defined(TEAM) && GROUP % TEAM == 0 && (DOTS % TEAM == 0 || (DOTS & (DOTS - 1)) == 0)
+#define HAS_GROUP_SUMS
+#define PARTS_ROOM (SUMS_ROOM(DOTS, GROUP) + SUMS_ROOM(TOKENS, GROUP))
+#else
+#define PARTS_ROOM (N_SUMS * GROUP)
+#endif
+
+/* A piece's dot products of ROWS rows with TOKENS tokens, and behind them the tokens' with themselves.  at: the item's
+ * first element; sums: [ROWS][TOKENS], [TOKENS] */
 static inline void
-add_products(const global float *x, const global FN_TYPE *fn, uint begin, uint end, uint n_in, const uint *rows,
-             const uint *tokens, float *sums)
+add_products(const global float **x, const global FN_TYPE **fn, uint at, float *sums, local float *own)
 {
-    for (uint i = begin + (uint)get_local_id(0); i < end; i += GROUP) {
-        float values[TOKENS];
+#if TOKENS == 1
+    float4 values[STEPS], weights[STEPS];
+#pragma unroll
+    for (uint i = 0; i < STEPS; i++) {
+        weights[i] = FN_FOUR(fn[0], at + i * STEP);
+        values[i] = four_of(x[0], at + i * STEP, COLS);
+    }
+    sums[0] = zero_when_asked(own);
+#pragma unroll
+    for (uint i = 0; i < STEPS; i++) {
+        sums[0] = add_four(weights[i], values[i], sums[0]);
+    }
+#else
+    float4 next[TOKENS];
+#pragma unroll
+    for (uint t = 0; t < TOKENS; t++) {
+        next[t] = four_of(x[t], at, COLS);
+    }
+#pragma unroll 1
+    for (uint i = 0; i < STEPS; i++, at += STEP) {
+        float4 values[TOKENS];
+#pragma unroll
         for (uint t = 0; t < TOKENS; t++) {
-            values[t] = x[(ulong)tokens[t] * n_in + i];
+            values[t] = next[t];
+            next[t] = four_of(x[t], i + 1u < STEPS ? at + STEP : at, COLS);
         }
+#pragma unroll
         for (uint r = 0; r < ROWS; r++) {
-            const float weight = FN_VALUE(fn[(ulong)rows[r] * n_in + i]);
+            const float4 weights = FN_FOUR(fn[r], at);
+#pragma unroll
             for (uint t = 0; t < TOKENS; t++) {
-                sums[r * TOKENS + t] = fma(weight, values[t], sums[r * TOKENS + t]);
+                sums[r * TOKENS + t] = add_four(weights, values[t], sums[r * TOKENS + t]);
             }
         }
-    }
-}
-
-/* A piece of X . X of TOKENS tokens. */
-static inline void
-add_squares(const global float *x, uint begin, uint end, uint n_in, const uint *tokens, float *sums)
-{
-    for (uint i = begin + (uint)get_local_id(0); i < end; i += GROUP) {
+#pragma unroll
         for (uint t = 0; t < TOKENS; t++) {
-            const float value = x[(ulong)tokens[t] * n_in + i];
-            sums[t] = fma(value, value, sums[t]);
+            sums[DOTS + t] = add_four(values[t], values[t], sums[DOTS + t]);
         }
     }
+#endif
 }
 
-/* What all items' sums of dot i have come to. */
+/* A piece of one token's X . X. */
+static inline float
+piece_squares(const global float *x, uint at, local float *own)
+{
+    float4 values[STEPS];
+#pragma unroll
+    for (uint i = 0; i < STEPS; i++) {
+        values[i] = four_of(x, at + i * STEP, COLS);
+    }
+    float sum = zero_when_asked(own);
+#pragma unroll
+    for (uint i = 0; i < STEPS; i++) {
+        sum = add_four(values[i], values[i], sum);
+    }
+    return sum;
+}
+
+/* Brings all items' sums together, so far that dot_of ends one. */
+static inline void
+join_sums(float *sums, local float *parts)
+{
+#ifdef HAS_GROUP_SUMS
+    group_sums(sums, DOTS, parts);
+#if TOKENS > 1
+    group_sums(sums + DOTS, TOKENS, parts + SUMS_ROOM(DOTS, GROUP));
+#endif
+#else
+    const uint item = (uint)get_local_id(0);
+    for (uint i = 0; i < N_SUMS; i++) {
+        parts[i * GROUP + item] = sums[i];
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (uint reach = GROUP / 2; reach > 0; reach /= 2) {
+        for (uint i = item; i < N_SUMS * reach; i += GROUP) {
+            const uint at = i / reach * GROUP + i % reach;
+            parts[at] += parts[at + reach];
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+#endif
+}
+
 static inline float
 dot_of(const local float *parts, uint i)
 {
 #ifdef HAS_GROUP_SUMS
-    return sum_of(parts, DOTS, GROUP, i);
+    return i < DOTS ? group_sum_of(parts, DOTS, GROUP, i)
+                    : group_sum_of(parts + SUMS_ROOM(DOTS, GROUP), TOKENS, GROUP, i - DOTS);
 #else
     return parts[i * GROUP];
 #endif
 }
 
-/* fn: n_rows rows, rows first_row .. of all.  The group of rows behind them, if there is one, makes X . X.  What lies
- * outside rows and tokens is computed as if it were the last of them, and not stored. */
+/* fn: N_ROWS rows, rows first_row .. of all n_mix, each of COLS elements.  With has_squares X . X is made too, of one
+ * token by the group of rows behind them.  What lies outside rows and tokens is computed as if it were the last of
+ * them, and not stored. */
 kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) WITH_SUBGROUPS void
-mhc_dots(PLACE_CONST(streams), PLACE_CONST(fn), PLACE(parts), uint n, uint n_in, uint n_mix, uint n_pieces,
-         uint first_row, uint n_rows)
+mhc_dots(PLACE(streams), PLACE(fn), PLACE(parts), uint n, uint n_mix, uint first_row, uint has_squares)
 {
     local float shared[PARTS_ROOM];
-    const uint item = (uint)get_local_id(0);
-    const uint is_squares = (uint)get_group_id(1) * ROWS >= n_rows; /* the last group of rows */
-    const uint begin = (uint)get_group_id(0) * PIECE, end = min(begin + PIECE, n_in);
-    uint rows[ROWS], tokens[TOKENS];
-    float sums[DOTS];
+    const uint first = (uint)get_group_id(1) * ROWS, first_token = (uint)get_group_id(2) * TOKENS;
+    const uint at = (uint)get_group_id(0) * PIECE + 4u * (uint)get_local_id(0);
+    const global float *x[TOKENS];
+    const global FN_TYPE *fn[ROWS];
+    float sums[N_SUMS];
+#pragma unroll
     for (uint r = 0; r < ROWS; r++) {
-        rows[r] = min((uint)get_group_id(1) * ROWS + r, n_rows - 1);
+        const uint row = IS_EVEN ? first + r : min(first + r, N_ROWS - 1u);
+        fn[r] = AT_CONST(FN_TYPE, fn) + (ulong)row * COLS;
     }
     for (uint t = 0; t < TOKENS; t++) {
-        tokens[t] = min((uint)get_group_id(2) * TOKENS + t, n - 1);
+        x[t] = AT_CONST(float, streams) + (ulong)min(first_token + t, n - 1u) * COLS;
     }
-    for (uint i = 0; i < DOTS; i++) {
+#pragma unroll
+    for (uint i = 0; i < N_SUMS; i++) {
         sums[i] = 0.0f;
     }
-    if (is_squares) {
-        add_squares(AT_CONST(float, streams), begin, end, n_in, tokens, sums);
-    } else {
-        add_products(AT_CONST(float, streams), AT_CONST(FN_TYPE, fn), begin, end, n_in, rows, tokens, sums);
-    }
-#ifdef HAS_GROUP_SUMS
-    group_sums(sums, DOTS, shared);
-#else
-    for (uint i = 0; i < DOTS; i++) {
-        shared[i * GROUP + item] = sums[i];
-    }
-    barrier(CLK_LOCAL_MEM_FENCE);
-    for (uint reach = GROUP / 2; reach > 0; reach /= 2) {
-        for (uint i = item; i < DOTS * reach; i += GROUP) {
-            const uint at = i / reach * GROUP + i % reach;
-            shared[at] += shared[at + reach];
-        }
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
+#if TOKENS == 1
+    if (first >= N_ROWS) {
+        sums[0] = piece_squares(x[0], at, shared + get_local_id(0));
+    } else
 #endif
-    for (uint i = item; i < DOTS; i += GROUP) {
-        const uint token = (uint)get_group_id(2) * TOKENS + i % TOKENS;
-        const uint row = (uint)get_group_id(1) * ROWS + i / TOKENS;
-        if (token < n && (is_squares ? i < TOKENS : row < n_rows)) {
+    {
+        add_products(x, fn, at, sums, shared + get_local_id(0));
+    }
+    join_sums(sums, shared);
+    for (uint i = (uint)get_local_id(0); i < N_SUMS; i += GROUP) {
+        const uint row = first + i / TOKENS, token = first_token + i % TOKENS;
+        const uint is_squares = TOKENS > 1 ? i >= DOTS : row == N_ROWS;
+        if (token < n && (is_squares ? has_squares && first == FIRST_OF_SQUARES : row < N_ROWS)) {
             const uint to = is_squares ? n_mix : first_row + row;
-            AT(float, parts)[((ulong)token * (n_mix + 1) + to) * n_pieces + get_group_id(0)] = dot_of(shared, i);
+            AT(float, parts)[((ulong)token * (n_mix + 1) + to) * PIECES + get_group_id(0)] = dot_of(shared, i);
         }
     }
 }
 #endif
 
 #ifdef COLLAPSE
-/* What the two work-groups of a token share. */
-struct mixes {
-    const global float *parts, *base, *scale; /* parts: of the token */
-    float factor;                             /* of m */
-    uint n_pieces;
-    float hc_eps;
-};
+/* 1 / x and 1 / sqrt(x), nearly: what is made of them has a tolerance. */
+static inline float
+inverse(float x)
+{
+#ifdef OCL_NVIDIA
+    float y;
+    __asm__("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#else
+    return 1.0f / x;
+#endif
+}
 
 static inline float
-sum_parts(const struct mixes *mixes, uint row)
+inverse_root(float x)
 {
-    const global float *parts = mixes->parts + row * mixes->n_pieces;
+#ifdef OCL_NVIDIA
+    float y;
+    __asm__("rsqrt.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#else
+    return 1.0f / sqrt(x);
+#endif
+}
+
+/* What a token's coefficients are made of. */
+struct mixes {
+    const global float *parts, *base, *scale; /* parts: of the token */
+    uint n_mix;
+    float norm_eps, hc_eps;
+};
+
+/* parts: [PIECES] of a row */
+static inline float
+sum_parts(const global float *parts)
+{
     float sum = 0.0f;
-    uint i = 0;
-    for (; i + 8 <= mixes->n_pieces; i += 8) { /* loads that do not wait for each other */
-        const float8 eight = vload8(0, parts + i);
-        sum = (((sum + eight.s0) + eight.s1) + eight.s2) + eight.s3;
-        sum = (((sum + eight.s4) + eight.s5) + eight.s6) + eight.s7;
+#if PIECES % 4 == 0 && PIECES <= 64
+#pragma unroll
+    for (uint i = 0; i < PIECES; i += 4) {
+        const float4 four = *(const global float4 *)(parts + i);
+        sum += (four.x + four.y) + (four.z + four.w);
     }
-    for (; i < mixes->n_pieces; i++) {
+#else
+    for (uint i = 0; i < PIECES; i++) {
         sum += parts[i];
     }
+#endif
     return sum;
 }
 
-/* m[row] * scale + base */
+/* m * scale + base */
+static inline float
+scaled(const struct mixes *mixes, float dot, float squares, float scale, float base)
+{
+    return fma(dot * inverse_root(squares / ((float)STREAMS * (float)DIM) + mixes->norm_eps), scale, base);
+}
+
+/* The same of a row. */
 static inline float
 mix(const struct mixes *mixes, uint row, uint kind)
 {
-    return fma(sum_parts(mixes, row) * mixes->factor, mixes->scale[kind], mixes->base[row]);
+    const float base = mixes->base[row], scale = mixes->scale[kind];
+    const float squares = sum_parts(mixes->parts + mixes->n_mix * PIECES);
+    return scaled(mixes, sum_parts(mixes->parts + row * PIECES), squares, scale, base);
 }
 
-/* Row softmax plus eps, columns, then n_iterations - 1 times rows and columns; eps is in every later denominator.  An
- * item has elements of the matrix; each half step reads one copy and writes the other.  from, to: [S * S], the matrix
- * in from; returns where it ends.  n: elements, or 0: nothing */
-static inline local float *
-sinkhorn(local float *from, local float *to, uint n, uint n_iterations, float eps)
+static inline float
+quick_sigmoid(float x)
 {
-    for (uint e = (uint)get_local_id(0); e < n; e += GROUP) {
+    return inverse(1.0f + exact_exp(-x));
+}
+
+/* ---- post and comb ---- */
+
+#define COMB (STREAMS * STREAMS)
+#if COMB + STREAMS <= 32 && GROUP >= 32
+#define LANES 32u
+#else
+#define LANES GROUP
+#endif
+
+/* Row softmax plus eps.  from, to: [COMB]; n: STREAMS, or 0: nothing */
+static inline void
+softmax_rows(const local float *from, local float *to, uint n, float eps)
+{
+    for (uint e = (uint)get_local_id(0) % LANES; e < n * n; e += LANES) {
         const local float *row = from + e / STREAMS * STREAMS;
         float most = row[0], sum = 0.0f;
 #pragma unroll
@@ -179,14 +326,70 @@ sinkhorn(local float *from, local float *to, uint n, uint n_iterations, float ep
         for (uint i = 0; i < STREAMS; i++) {
             sum += exact_exp(row[i] - most);
         }
-        to[e] = exact_exp(from[e] - most) / sum + eps;
+        to[e] = exact_exp(from[e] - most) * inverse(sum) + eps;
     }
-    meet_few(STREAMS * STREAMS);
+    meet_few(LANES);
+}
+
+/* Sinkhorn's other half steps: columns, then n_iterations - 1 times rows and columns; eps is in every denominator. */
+#if STREAMS <= 4
+/* Half a step of the matrix that is r[i] K[i][j] c[j]: of each line its factor, which with the line's old one and the
+ * sum s of K times the other factors is 1 / (s + eps / old).  inverses: [STREAMS], 1 / the factors */
+static inline void
+scale_lines(const float *matrix, uint line_step, uint along, const float *others, float *inverses, float *factors,
+            float eps)
+{
+#pragma unroll
+    for (uint i = 0; i < STREAMS; i++) {
+        float sum = eps * inverses[i];
+#pragma unroll
+        for (uint j = 0; j < STREAMS; j++) {
+            sum = fma(matrix[i * line_step + j * along], others[j], sum);
+        }
+        inverses[i] = sum;
+    }
+#pragma unroll
+    for (uint i = 0; i < STREAMS; i++) {
+        factors[i] = inverse(inverses[i]);
+    }
+}
+
+/* Every lane has the whole matrix, so that none waits for another.  from: [COMB]; n: STREAMS, or 0: nothing */
+static inline void
+sinkhorn(local float *from, global float *comb, uint n, uint n_iterations, float eps)
+{
+    float matrix[COMB], rows[STREAMS], row_inverses[STREAMS], cols[STREAMS], col_inverses[STREAMS];
+#pragma unroll
+    for (uint e = 0; e < COMB; e++) {
+        matrix[e] = n > 0 ? from[e] : 1.0f;
+    }
+#pragma unroll
+    for (uint i = 0; i < STREAMS; i++) {
+        rows[i] = row_inverses[i] = cols[i] = col_inverses[i] = 1.0f;
+    }
+    scale_lines(matrix, 1, STREAMS, rows, col_inverses, cols, eps);
+    for (uint i = 1; i < n_iterations; i++) {
+        scale_lines(matrix, STREAMS, 1, cols, row_inverses, rows, eps);
+        scale_lines(matrix, 1, STREAMS, rows, col_inverses, cols, eps);
+    }
+    float mine = 0.0f;
+#pragma unroll
+    for (uint e = 0; e < COMB; e++) { /* no register has an index */
+        const float value = rows[e / STREAMS] * matrix[e] * cols[e % STREAMS];
+        mine = get_local_id(0) % LANES == e ? value : mine;
+    }
+    if (get_local_id(0) % LANES < n * n) {
+        comb[get_local_id(0) % LANES] = mine;
+    }
+}
+#else
+/* An item has elements of the matrix; each half step reads one copy and writes the other.  from: [2][COMB] */
+static inline void
+sinkhorn(local float *from, global float *comb, uint n, uint n_iterations, float eps)
+{
+    local float *to = from - COMB;
     for (uint half_step = 1; half_step < 2 * n_iterations; half_step++) {
-        local float *written = to;
-        to = from;
-        from = written;
-        for (uint e = (uint)get_local_id(0); e < n; e += GROUP) {
+        for (uint e = (uint)get_local_id(0) % LANES; e < n * n; e += LANES) {
             const uint by_row = half_step % 2 == 0;
             const local float *line = from + (by_row ? e / STREAMS * STREAMS : e % STREAMS);
             float sum = 0.0f;
@@ -196,91 +399,192 @@ sinkhorn(local float *from, local float *to, uint n, uint n_iterations, float ep
             }
             to[e] = from[e] / (sum + eps);
         }
-        meet_few(STREAMS * STREAMS);
+        meet_few(LANES);
+        local float *written = to;
+        to = from;
+        from = written;
     }
-    return to;
+    for (uint e = (uint)get_local_id(0) % LANES; e < n * n; e += LANES) {
+        comb[e] = from[e];
+    }
 }
+#endif
 
-/* n: STREAMS, or 0: nothing */
+/* n: STREAMS, or 0: nothing.  space: [2 * COMB] of the token */
 static inline void
 make_comb(const struct mixes *mixes, global float *post, global float *comb, uint n, uint n_iterations,
           local float *space)
 {
-    const uint item = (uint)get_local_id(0);
-    for (uint s = item; s < n; s += GROUP) {
-        post[s] = 2.0f * exact_sigmoid(mix(mixes, n + s, 1));
+    for (uint e = (uint)get_local_id(0) % LANES; e < n * n + n; e += LANES) {
+        const uint is_post = e >= n * n;
+        const float value = mix(mixes, is_post ? n + (e - n * n) : 2 * n + e, is_post ? 1 : 2);
+        if (!is_post) {
+            space[e] = value;
+        } else {
+            post[e - n * n] = 2.0f * quick_sigmoid(value);
+        }
     }
-    for (uint e = item; e < n * n; e += GROUP) {
-        space[e] = mix(mixes, 2 * n + e, 2);
-    }
-    barrier(CLK_LOCAL_MEM_FENCE);
-    const local float *balanced = sinkhorn(space, space + n * n, n * n, n_iterations, mixes->hc_eps);
-    for (uint e = item; e < n * n; e += GROUP) {
-        comb[e] = balanced[e];
-    }
+    meet_few(LANES);
+    softmax_rows(space, space + COMB, n, mixes->hc_eps);
+    sinkhorn(space + COMB, comb, n, n_iterations, mixes->hc_eps);
 }
 
-/* n: dim, or 0: nothing.  pre: [S] */
+/* ---- normed ---- */
+
+static inline float4
+round_four(float4 value)
+{
+#ifdef NATIVE
+    return (float4)(round_bf16(value.x), round_bf16(value.y), round_bf16(value.z), round_bf16(value.w));
+#else
+    return value;
+#endif
+}
+
 static inline void
-make_normed(const struct mixes *mixes, const global float *x, const global float *norm, global float *normed, uint dim,
-            uint n, float norm_eps, uint native, local float *pre, local float *parts)
+store_four(global float *row, uint at, uint n, float4 value)
+{
+#ifdef WHOLE
+    if (at < n) {
+        *(global float4 *)(row + at) = value;
+    }
+#else
+    const float values[4] = {value.x, value.y, value.z, value.w};
+    for (uint i = 0; i < 4 && at + i < n; i++) {
+        row[at + i] = values[i];
+    }
+#endif
+}
+
+/* As four_of, where steps may reach beyond the row. */
+static inline float4
+four_inside(const global float *row, uint at)
+{
+    return DIM % STEP == 0 || at < DIM ? four_of(row, at, DIM) : (float4)(0.0f);
+}
+
+/* Fours that an item holds in registers of each stream; 0: too many, they are read when they are used. */
+#define FOURS ((DIM + STEP - 1u) / STEP)
+#if STREAMS * ((DIM + 4 * GROUP - 1) / (4 * GROUP)) <= 16
+#define HELD
+#endif
+
+/* Each item sums four parts of a row, where there are items enough: in few registers, one load's time.
+ * pre: [STREAMS]; space: [GROUP] */
+static inline void
+make_pre(const struct mixes *mixes, local float *pre, local float *space)
 {
     const uint item = (uint)get_local_id(0);
-    float squares = 0.0f;
-    for (uint s = item; s < STREAMS; s += GROUP) {
-        pre[s] = exact_sigmoid(mix(mixes, s, 0)) + mixes->hc_eps;
+#if PIECES % 4 == 0 && (STREAMS + 1) * (PIECES / 4) <= GROUP
+    const uint row = item / (PIECES / 4u);
+    const uint own = min(item, STREAMS - 1u);
+    const float base = mixes->base[own], scale = mixes->scale[0];
+    if (row <= STREAMS) {
+        const global float *parts = mixes->parts + (row < STREAMS ? row : mixes->n_mix) * PIECES;
+        const float4 four = *(const global float4 *)(parts + item % (PIECES / 4u) * 4u);
+        space[item] = (four.x + four.y) + (four.z + four.w);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
-#ifdef OCL_NVIDIA
-#pragma unroll 4
+    if (item < STREAMS) {
+        float dot = 0.0f, squares = 0.0f;
+#pragma unroll
+        for (uint i = 0; i < PIECES / 4u; i++) {
+            dot += space[item * (PIECES / 4u) + i];
+            squares += space[STREAMS * (PIECES / 4u) + i];
+        }
+        pre[item] = quick_sigmoid(scaled(mixes, dot, squares, scale, base)) + mixes->hc_eps;
+    }
+#else
+    for (uint s = item; s < STREAMS; s += GROUP) {
+        pre[s] = quick_sigmoid(mix(mixes, s, 0)) + mixes->hc_eps;
+    }
 #endif
-    for (uint d = item; d < n; d += GROUP) {
-        float sum = 0.0f;
+    barrier(CLK_LOCAL_MEM_FENCE);
+}
+
+/* n: DIM, or 0: nothing is stored.  pre: [STREAMS], parts: [GROUP] */
+static inline void
+make_normed(const struct mixes *mixes, const global float *x, const global float *norm, global float *normed, uint n,
+            local float *pre, local float *parts)
+{
+    const uint first = 4u * (uint)get_local_id(0);
+    float squares = 0.0f;
+#ifdef HELD
+    float4 old[FOURS][STREAMS], sums[FOURS], weights[FOURS];
+#pragma unroll
+    for (uint i = 0; i < FOURS; i++) {
 #pragma unroll
         for (uint s = 0; s < STREAMS; s++) {
-            sum = fma(pre[s], x[(ulong)s * dim + d], sum);
+            old[i][s] = four_inside(x + (ulong)s * DIM, first + i * STEP);
         }
-        sum = native ? round_bf16(sum) : sum;
-        squares = fma(sum, sum, squares);
-        normed[d] = sum;
+        weights[i] = four_inside(norm, first + i * STEP);
     }
-    const float factor = 1.0f / sqrt(group_sum(squares, parts) / (float)dim + norm_eps);
-    for (uint d = item; d < n; d += GROUP) { /* the elements that this item has written */
-        const float value = normed[d] * factor * norm[d];
-        normed[d] = native ? round_bf16(value) : value;
+#define OLD(i, s) old[i][s]
+#define SUM_OF(i) sums[i]
+#define NORM_OF(i) weights[i]
+    const uint n_fours = FOURS;
+#else
+#define OLD(i, s) four_inside(x + (ulong)(s)*DIM, first + (i)*STEP)
+#define SUM_OF(i) four_inside(normed, first + (i)*STEP)
+#define NORM_OF(i) four_inside(norm, first + (i)*STEP)
+    const uint n_fours = n > 0 ? FOURS : 0; /* what others write is not read */
+#endif
+    make_pre(mixes, pre, parts);
+#ifdef HELD
+#pragma unroll
+#endif
+    for (uint i = 0; i < n_fours; i++) {
+        float4 sum = (float4)(0.0f);
+#pragma unroll
+        for (uint s = 0; s < STREAMS; s++) {
+            sum = fma((float4)(pre[s]), OLD(i, s), sum);
+        }
+        sum = round_four(sum);
+        squares = add_four(sum, sum, squares);
+#ifdef HELD
+        sums[i] = sum;
+#else
+        store_four(normed, first + i * STEP, n, sum);
+#endif
+    }
+    const float factor = inverse_root(group_sum(squares, parts) / (float)DIM + mixes->norm_eps);
+#ifdef HELD
+#pragma unroll
+#endif
+    for (uint i = 0; i < n_fours; i++) {
+        store_four(normed, first + i * STEP, n, round_four(SUM_OF(i) * factor * NORM_OF(i)));
     }
 }
 
-/* space: [2 * S * S] floats, in head [S] */
+/* The first n_combs work-groups make post and comb.  space: [GROUP / LANES][2 * COMB] floats, without comb [STREAMS] */
 kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) WITH_SUBGROUPS void
-mhc_collapse(PLACE_CONST(streams), PLACE_CONST(parts), PLACE_CONST(base), PLACE_CONST(scale), PLACE_CONST(norm),
-             PLACE(normed), PLACE(post), PLACE(comb), uint dim, uint n_mix, uint n_pieces, uint n_iterations,
-             float norm_eps, float hc_eps, uint native, local float *space)
+mhc_collapse(PLACE(streams), PLACE_CONST(parts), PLACE_CONST(base), PLACE_CONST(scale), PLACE(norm), PLACE(normed),
+             PLACE(post), PLACE(comb), uint n, uint n_combs, uint n_mix, uint n_iterations, float norm_eps,
+             float hc_eps, local float *space)
 {
     local float shared[GROUP];
-    const ulong token = get_group_id(1);
-    const uint is_comb = get_group_id(0) == 1;
-    struct mixes mixes = {AT_CONST(float, parts) + token * (n_mix + 1) * n_pieces,
-                          AT_CONST(float, base),
-                          AT_CONST(float, scale),
-                          0.0f,
-                          n_pieces,
-                          hc_eps};
-    mixes.factor = 1.0f / sqrt(sum_parts(&mixes, n_mix) / ((float)STREAMS * (float)dim) + norm_eps);
-    const uint n_normed = is_comb ? 0 : dim, n_comb = is_comb ? STREAMS : 0;
-    const global float *x = AT_CONST(float, streams) + token * STREAMS * dim;
-    global float *out = AT(float, post) + token * STREAMS;
-    global float *matrix = AT(float, comb) + token * STREAMS * STREAMS;
-#ifdef OCL_CPU /* either half is left out by counts of 0: rows.cl says why */
-    make_normed(&mixes, x, AT_CONST(float, norm), AT(float, normed) + token * dim, dim, n_normed, norm_eps, native, space,
-                shared);
-    make_comb(&mixes, out, matrix, n_comb, is_comb ? n_iterations : 0, space);
+    const uint group = (uint)get_group_id(0), is_comb = group < n_combs, team = (uint)get_local_id(0) / LANES;
+    const uint wanted = is_comb ? group * (GROUP / LANES) + team : group - n_combs, token = min(wanted, n - 1u);
+    const struct mixes mixes = {AT_CONST(float, parts) + (ulong)token * (n_mix + 1) * PIECES,
+                                AT_CONST(float, base),
+                                AT_CONST(float, scale),
+                                n_mix,
+                                norm_eps,
+                                hc_eps};
+    const global float *x = AT_CONST(float, streams) + (ulong)token * STREAMS * DIM;
+    global float *normed = AT(float, normed) + (ulong)token * DIM;
+    global float *post = AT(float, post) + (ulong)token * STREAMS;
+    global float *comb = AT(float, comb) + (ulong)token * COMB;
+    const uint n_comb = is_comb && wanted < n ? STREAMS : 0;
+    local float *mine = space + (n_combs > 0 ? team * 2 * COMB : 0);
+#ifdef OCL_CPU /* either half is left out by counts of 0: group.cl says why */
+    make_normed(&mixes, x, AT_CONST(float, norm), normed, is_comb ? 0 : DIM, space, shared);
+    make_comb(&mixes, post, comb, n_comb, n_comb > 0 ? n_iterations : 0, mine);
 #else
     if (is_comb) {
-        make_comb(&mixes, out, matrix, n_comb, n_iterations, space);
+        make_comb(&mixes, post, comb, n_comb, n_comb > 0 ? n_iterations : 0, mine);
     } else {
-        make_normed(&mixes, x, AT_CONST(float, norm), AT(float, normed) + token * dim, dim, n_normed, norm_eps, native,
-                    space, shared);
+        make_normed(&mixes, x, AT_CONST(float, norm), normed, DIM, space, shared);
     }
 #endif
 }

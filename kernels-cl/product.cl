@@ -290,7 +290,7 @@ tile_product(const struct input *input, const struct matrix *matrix, const uint 
     }
 #ifdef HAS_GROUP_SUMS
     group_sums(sums, OUTPUTS, parts);
-    return lane < OUTPUTS ? sum_of(parts, OUTPUTS, LANES, lane) : 0.0f;
+    return lane < OUTPUTS ? group_sum_of(parts, OUTPUTS, LANES, lane) : 0.0f;
 #else
     for (uint i = 0; i < OUTPUTS; i++) {
         parts[i * LANES + lane] = sums[i];

@@ -1,113 +1,170 @@
-/* sum.cl - what ends a sublayer: a token's expert outputs and its shared output become one, by ascending expert, then the
- * shared one; and a result returns to the residual streams (mhc.cl has the whole of it).
+/* sum.cl - what ends a sublayer: a token's expert outputs and its shared output become one, by ascending expert, then
+ * the shared one; and a result returns to the residual streams (mhc.cl has the whole of it).
  *
  * parts f32 [n * top_k][dim], routes struct route [n][top_k], shared and y f32 [n][dim]
  * streams f32 [n][STREAMS][dim], result f32 [n][dim], post [n][STREAMS], comb [n][STREAMS][STREAMS]
  *
- * A work item is one element of one token.  Native numerics: the bits of moe_sum are the contract's (docs/numerics.md). */
+ * A work item is one element of one token, WIDE: four.  Native numerics: the bits of moe_sum are the contract's
+ * (docs/numerics.md).  What an item reads is asked for before it uses any of it, but the parts, whose order must be
+ * known. */
 
+#ifdef WIDE
+typedef float4 place_t;
+#define WIDTH 4u
+#else
+typedef float place_t;
+#define WIDTH 1u
+#endif
+
+static inline place_t
+rounded(place_t value)
+{
+#if defined(NATIVE) && defined(WIDE)
+    return (float4)(round_bf16(value.x), round_bf16(value.y), round_bf16(value.z), round_bf16(value.w));
+#elif defined(NATIVE)
+    return round_bf16(value);
+#else
+    return value;
+#endif
+}
+
+#ifdef TOP_K
 /* What moe_sum adds up. */
 struct parts {
-    const global float *parts, *shared;
+    const global float *parts;
     const global struct route *routes; /* of the token */
-    uint n_parts, top_k, dim;
+    uint n_parts, dim;
 };
 
-/* order[k]: the part to be added as the k-th one.  All items come here. */
+/* order[k]: the part to be added as the k-th one; order[TOP_K]: 0.  All items come here. */
 static inline void
 order_parts(const struct parts *parts, local uint *order)
 {
     const global struct route *mine = parts->routes;
-    for (uint k = get_local_id(0); k < parts->top_k; k += get_local_size(0)) {
+    for (uint k = get_local_id(0); k < TOP_K; k += get_local_size(0)) {
         uint at = 0; /* how many go before; routes of one expert keep their order */
-        for (uint j = 0; j < parts->top_k; j++) {
+        for (uint j = 0; j < TOP_K; j++) {
             at += mine[j].expert < mine[k].expert || (mine[j].expert == mine[k].expert && j < k) ? 1u : 0u;
         }
         order[at] = mine[k].slot;
     }
+    if (get_local_id(0) == 0) {
+        order[TOP_K] = 0;
+    }
     barrier(CLK_LOCAL_MEM_FENCE);
 }
 
-/* Element d of token t.  A route that names no part adds nothing. */
-static inline float
-add_parts(const struct parts *parts, const local uint *order, uint t, uint d)
+/* Parts that an item asks for together. */
+#define BATCH 8u
+
+/* Place d of a token whose shared output is given.  A route that names no part adds 0.  All items come here. */
+static inline place_t
+add_parts(const struct parts *parts, const local uint *order, place_t shared, uint d)
 {
-    float sum = 0.0f;
-#pragma unroll 2
-    for (uint k = 0; k < parts->top_k; k++) {
-        if (order[k] < parts->n_parts) {
-            sum += parts->parts[(ulong)order[k] * parts->dim + d];
+    place_t sum = 0.0f;
+#pragma unroll
+    for (uint first = 0; first < TOP_K; first += BATCH) {
+        place_t values[BATCH];
+#pragma unroll
+        for (uint i = 0; i < BATCH; i++) {
+            const uint k = min(first + i, TOP_K - 1u);
+            values[i] = 0.0f;
+            if (first + i < TOP_K && order[k] < parts->n_parts) {
+                values[i] = *(const global place_t *)(parts->parts + (ulong)order[k] * parts->dim + d);
+            }
+        }
+        ask_first();
+        sum +=
+            as_float(order[TOP_K]); /* which is known when all is asked for; the sum is never -0: 0 changes nothing */
+#pragma unroll
+        for (uint i = 0; i < BATCH; i++) {
+            sum += values[i];
         }
     }
-    sum += parts->shared[(ulong)t * parts->dim + d];
-#ifdef NATIVE
-    sum = round_bf16(sum);
-#endif
-    return sum;
+    return rounded(sum + shared);
 }
 
-/* order: 4 bytes for each of top_k */
+/* order: [TOP_K + 1] */
 kernel void
-moe_sum(PLACE_CONST(parts), PLACE_CONST(routes), PLACE_CONST(shared), PLACE(y), uint n, uint top_k, uint dim,
-        local uint *order)
+moe_sum(PLACE_CONST(parts), PLACE_CONST(routes), PLACE(shared), PLACE(y), uint n, uint dim, local uint *order)
 {
-    const uint t = get_group_id(1), d = get_global_id(0);
-    const struct parts all = {AT_CONST(float, parts), AT_CONST(float, shared),
-                              AT_CONST(struct route, routes) + (ulong)t * top_k, n * top_k, top_k, dim};
+    const uint t = get_group_id(1), d = (uint)get_global_id(0) * WIDTH, held = min(d, dim - WIDTH);
+    const ulong at = (ulong)t * dim + held;
+    const struct parts all = {AT_CONST(float, parts), AT_CONST(struct route, routes) + (ulong)t * TOP_K, n * TOP_K,
+                              dim};
+    const place_t shared = *(const global place_t *)(AT_CONST(float, shared) + at);
     order_parts(&all, order);
+    const place_t sum = add_parts(&all, order, shared, held);
     if (d < dim) {
-        AT(float, y)[(ulong)t * dim + d] = add_parts(&all, order, t, d);
+        *(global place_t *)(AT(float, y) + at) = sum;
     }
 }
+#endif
 
 #ifdef STREAMS
-/* Place d of token t: X'_k = post[k] result + sum_j comb[j][k] X_j */
+/* Place d of token t: X'_k = post[k] result + sum_j comb[j][k] X_j.  x: [STREAMS][dim] from the place on; old: what is
+ * there */
 static inline void
-give_back(global float *streams, const global float *post, const global float *comb, float result, uint t, uint d,
+give_back(global float *x, const place_t *old, const global float *posts, const global float *combs, place_t result,
           uint dim)
 {
-    global float *x = streams + (ulong)t * STREAMS * dim + d;
-    const global float *posts = post + (ulong)t * STREAMS;
-    const global float *combs = comb + (ulong)t * STREAMS * STREAMS;
-    float old[STREAMS];
-    for (uint j = 0; j < STREAMS; j++) {
-        old[j] = x[(ulong)j * dim];
-    }
+#pragma unroll
     for (uint k = 0; k < STREAMS; k++) {
-        float sum = posts[k] * result;
+        place_t sum = posts[k] * result;
+#pragma unroll
         for (uint j = 0; j < STREAMS; j++) {
-            sum = fma(combs[j * STREAMS + k], old[j], sum);
+            sum = fma((place_t)(combs[j * STREAMS + k]), old[j], sum);
         }
-#ifdef NATIVE
-        sum = round_bf16(sum);
-#endif
-        x[(ulong)k * dim] = sum;
+        *(global place_t *)(x + (ulong)k * dim) = rounded(sum);
+    }
+}
+
+static inline void
+load_streams(const global float *x, uint dim, place_t *ret_old)
+{
+#pragma unroll
+    for (uint j = 0; j < STREAMS; j++) {
+        ret_old[j] = *(const global place_t *)(x + (ulong)j * dim);
     }
 }
 
 kernel void
-mhc_post(PLACE(streams), PLACE_CONST(result), PLACE_CONST(post), PLACE_CONST(comb), uint dim)
+mhc_post(PLACE(streams), PLACE(result), PLACE_CONST(post), PLACE_CONST(comb), uint dim)
 {
-    const uint t = get_group_id(1), d = get_global_id(0);
+    const uint t = get_group_id(1), d = (uint)get_global_id(0) * WIDTH, held = min(d, dim - WIDTH);
+    global float *x = AT(float, streams) + (ulong)t * STREAMS * dim + held;
+    const place_t result = *(const global place_t *)(AT_CONST(float, result) + (ulong)t * dim + held);
+    place_t old[STREAMS];
+    load_streams(x, dim, old);
+    ask_first();
     if (d < dim) {
-        give_back(AT(float, streams), AT_CONST(float, post), AT_CONST(float, comb),
-                  AT_CONST(float, result)[(ulong)t * dim + d], t, d, dim);
+        give_back(x, old, AT_CONST(float, post) + (ulong)t * STREAMS,
+                  AT_CONST(float, comb) + (ulong)t * STREAMS * STREAMS, result, dim);
     }
 }
 
+#ifdef TOP_K
 /* moe_sum, then mhc_post of what it made. */
 kernel void
-moe_sum_post(PLACE_CONST(parts), PLACE_CONST(routes), PLACE_CONST(shared), PLACE(y), PLACE(streams), PLACE_CONST(post),
-             PLACE_CONST(comb), uint n, uint top_k, uint dim, local uint *order)
+moe_sum_post(PLACE_CONST(parts), PLACE_CONST(routes), PLACE(shared), PLACE(y), PLACE(streams), PLACE_CONST(post),
+             PLACE_CONST(comb), uint n, uint dim, local uint *order)
 {
-    const uint t = get_group_id(1), d = get_global_id(0);
-    const struct parts all = {AT_CONST(float, parts), AT_CONST(float, shared),
-                              AT_CONST(struct route, routes) + (ulong)t * top_k, n * top_k, top_k, dim};
+    const uint t = get_group_id(1), d = (uint)get_global_id(0) * WIDTH, held = min(d, dim - WIDTH);
+    const ulong at = (ulong)t * dim + held;
+    const struct parts all = {AT_CONST(float, parts), AT_CONST(struct route, routes) + (ulong)t * TOP_K, n * TOP_K,
+                              dim};
+    const place_t shared = *(const global place_t *)(AT_CONST(float, shared) + at);
+    global float *x = AT(float, streams) + (ulong)t * STREAMS * dim + held;
+    place_t old[STREAMS];
+    load_streams(x, dim, old);
+    ask_first();
     order_parts(&all, order);
+    const place_t result = add_parts(&all, order, shared, held);
     if (d < dim) {
-        const float result = add_parts(&all, order, t, d);
-        AT(float, y)[(ulong)t * dim + d] = result;
-        give_back(AT(float, streams), AT_CONST(float, post), AT_CONST(float, comb), result, t, d, dim);
+        *(global place_t *)(AT(float, y) + at) = result;
+        give_back(x, old, AT_CONST(float, post) + (ulong)t * STREAMS,
+                  AT_CONST(float, comb) + (ulong)t * STREAMS * STREAMS, result, dim);
     }
 }
+#endif
 #endif

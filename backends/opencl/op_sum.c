@@ -8,7 +8,7 @@
 #include "backends/opencl/product.h"
 #include "backends/opencl/rows.h"
 
-#define POST_ITEMS 64u
+#define PLACE_ITEMS 64u
 #define MAX_STREAMS 1024u
 
 struct sum {
@@ -45,6 +45,21 @@ find_post(struct ocl_call *call, const struct hearth_op_mhc_post *op)
     };
 }
 
+/* Whether items take four elements each, by 16 bytes. */
+static bool
+sum_is_wide(const struct sum *sum, uint32_t dim)
+{
+    return dim % 4 == 0 && (sum->parts.offset | sum->shared.offset | sum->y.offset) % 16 == 0;
+}
+
+static void
+launch_places(struct ocl_call *call, struct ocl_kernel *kernel, uint32_t n, uint32_t dim, bool is_wide)
+{
+    const uint32_t items = rows_group(call, PLACE_ITEMS);
+    const size_t groups[2] = {(size_t)rows_divide_up(is_wide ? dim / 4 : dim, items), n}, local[2] = {items, 1};
+    ocl_launch(call, kernel, 2, groups, local);
+}
+
 static void
 arg_sum(struct ocl_call *call, struct ocl_kernel *kernel, const struct sum *sum)
 {
@@ -56,49 +71,52 @@ arg_sum(struct ocl_call *call, struct ocl_kernel *kernel, const struct sum *sum)
 
 /* The sizes, and the launch. */
 static void
-launch_sum(struct ocl_call *call, struct ocl_kernel *kernel, const struct hearth_op_moe_sum *op)
+launch_sum(struct ocl_call *call, struct ocl_kernel *kernel, const struct hearth_op_moe_sum *op, bool is_wide)
 {
-    const uint32_t items = ocl_tuning_of(call->device)->items;
-    const size_t groups[2] = {((size_t)op->dim + items - 1) / items, op->n}, local[2] = {items, 1};
     ocl_arg_u32(call, kernel, op->n);
-    ocl_arg_u32(call, kernel, op->top_k);
     ocl_arg_u32(call, kernel, op->dim);
-    ocl_arg_local(call, kernel, op->top_k * sizeof(uint32_t));
-    ocl_launch(call, kernel, 2, groups, local);
+    ocl_arg_local(call, kernel, ((size_t)op->top_k + 1) * sizeof(uint32_t));
+    launch_places(call, kernel, op->n, op->dim, is_wide);
+}
+
+static struct ocl_kernel *
+find_kernel(struct ocl_call *call, uint32_t n_streams, uint32_t top_k, bool is_wide, const char *name)
+{
+    char defines[96], streams[24] = "", routes[24] = "";
+    if (n_streams > 0) {
+        snprintf(streams, sizeof streams, " -DSTREAMS=%u", n_streams);
+    }
+    if (top_k > 0) {
+        snprintf(routes, sizeof routes, " -DTOP_K=%uu", top_k);
+    }
+    snprintf(defines, sizeof defines, "%s%s%s%s", call->native ? "-DNATIVE" : "", streams, routes,
+             is_wide ? " -DWIDE" : "");
+    return ocl_kernel(call, "sum", defines, name);
 }
 
 void
 ocl_moe_sum(struct ocl_call *call, const struct hearth_op_moe_sum *op)
 {
     const struct sum sum = find_sum(call, op);
-    struct ocl_kernel *kernel = ocl_kernel(call, "sum", call->native ? "-DNATIVE" : NULL, "moe_sum");
+    const bool is_wide = sum_is_wide(&sum, op->dim);
+    struct ocl_kernel *kernel = find_kernel(call, 0, op->top_k, is_wide, "moe_sum");
     arg_sum(call, kernel, &sum);
-    launch_sum(call, kernel, op);
-}
-
-static struct ocl_kernel *
-kernel_of_streams(struct ocl_call *call, uint32_t n_streams, const char *name)
-{
-    char defines[48];
-    snprintf(defines, sizeof defines, "-DSTREAMS=%u%s", n_streams, call->native ? " -DNATIVE" : "");
-    return ocl_kernel(call, "sum", defines, name);
+    launch_sum(call, kernel, op, is_wide);
 }
 
 void
 ocl_mhc_post(struct ocl_call *call, const struct hearth_op_mhc_post *op)
 {
-    const uint32_t group = rows_group(call, POST_ITEMS);
-    const size_t groups[2] = {(size_t)rows_divide_up(op->dim, group), op->n};
-    const size_t local[2] = {group, 1};
     const struct post post = find_post(call, op);
     const struct ocl_span result = ocl_view_f32(call, "result", op->result, op->n, op->dim);
-    struct ocl_kernel *kernel = kernel_of_streams(call, op->n_streams, "mhc_post");
+    const bool is_wide = op->dim % 4 == 0 && (post.streams.offset | result.offset) % 16 == 0;
+    struct ocl_kernel *kernel = find_kernel(call, op->n_streams, 0, is_wide, "mhc_post");
     ocl_arg_span(call, kernel, post.streams);
     ocl_arg_span(call, kernel, result);
     ocl_arg_span(call, kernel, post.post);
     ocl_arg_span(call, kernel, post.comb);
     ocl_arg_u32(call, kernel, op->dim);
-    ocl_launch(call, kernel, 2, groups, local);
+    launch_places(call, kernel, op->n, op->dim, is_wide);
 }
 
 bool
@@ -119,10 +137,11 @@ ocl_sum_and_post(struct ocl_call *call, const struct hearth_command *first, cons
     const struct hearth_op_mhc_post *post_op = &second->args.mhc_post;
     const struct sum sum = find_sum(call, sum_op);
     const struct post post = find_post(call, post_op);
-    struct ocl_kernel *kernel = kernel_of_streams(call, post_op->n_streams, "moe_sum_post");
+    const bool is_wide = sum_is_wide(&sum, sum_op->dim) && post.streams.offset % 16 == 0;
+    struct ocl_kernel *kernel = find_kernel(call, post_op->n_streams, sum_op->top_k, is_wide, "moe_sum_post");
     arg_sum(call, kernel, &sum);
     ocl_arg_span(call, kernel, post.streams);
     ocl_arg_span(call, kernel, post.post);
     ocl_arg_span(call, kernel, post.comb);
-    launch_sum(call, kernel, sum_op);
+    launch_sum(call, kernel, sum_op, is_wide);
 }

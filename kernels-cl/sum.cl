@@ -119,12 +119,16 @@ give_back(global float *x, const place_t *old, const global float *posts, const 
     }
 }
 
+/* is_own: not a place beyond the row, held at its last one, which another item writes */
 static inline void
-load_streams(const global float *x, uint dim, place_t *ret_old)
+load_streams(const global float *x, uint dim, bool is_own, place_t *ret_old)
 {
 #pragma unroll
     for (uint j = 0; j < STREAMS; j++) {
-        ret_old[j] = *(const global place_t *)(x + (ulong)j * dim);
+        ret_old[j] = 0.0f;
+        if (is_own) {
+            ret_old[j] = *(const global place_t *)(x + (ulong)j * dim);
+        }
     }
 }
 
@@ -135,7 +139,7 @@ mhc_post(PLACE(streams), PLACE(result), PLACE_CONST(post), PLACE_CONST(comb), ui
     global float *x = AT(float, streams) + (ulong)t * STREAMS * dim + held;
     const place_t result = *(const global place_t *)(AT_CONST(float, result) + (ulong)t * dim + held);
     place_t old[STREAMS];
-    load_streams(x, dim, old);
+    load_streams(x, dim, d < dim, old);
     ask_first();
     if (d < dim) {
         give_back(x, old, AT_CONST(float, post) + (ulong)t * STREAMS,
@@ -156,7 +160,7 @@ moe_sum_post(PLACE_CONST(parts), PLACE_CONST(routes), PLACE(shared), PLACE(y), P
     const place_t shared = *(const global place_t *)(AT_CONST(float, shared) + at);
     global float *x = AT(float, streams) + (ulong)t * STREAMS * dim + held;
     place_t old[STREAMS];
-    load_streams(x, dim, old);
+    load_streams(x, dim, d < dim, old);
     ask_first();
     order_parts(&all, order);
     const place_t result = add_parts(&all, order, shared, held);

@@ -74,8 +74,8 @@ add_parts(const struct parts *parts, const local uint *order, place_t shared, ui
             }
         }
         ask_first();
-        sum +=
-            as_float(order[TOP_K]); /* which is known when all is asked for; the sum is never -0: 0 changes nothing */
+        /* which is known when all is asked for; the sum is never -0, so that adding 0 changes nothing */
+        sum += as_float(order[TOP_K]);
 #pragma unroll
         for (uint i = 0; i < BATCH; i++) {
             sum += values[i];

@@ -74,10 +74,19 @@ order_routes(struct ocl_call *call, struct routed *work)
     ocl_launch_1d(call, kernel, 1, tuning->items);
 }
 
-/* The sizes that all kernels of routes are told, matrix by matrix. */
+/* What all kernels of routes are told behind x and the slabs, from number `slab` on. */
 static void
-arg_sizes(struct ocl_call *call, struct ocl_kernel *kernel, const struct routed *work, const struct stage *stage)
+arg_routes(struct ocl_call *call, struct ocl_kernel *kernel, const struct routed *work, const struct stage *stage,
+           uint32_t slab, bool has_tiles)
 {
+    ocl_arg_span(call, kernel, work->experts.span);
+    ocl_arg_span(call, kernel, work->routes);
+    if (has_tiles) {
+        ocl_arg_span(call, kernel, work->order);
+        ocl_arg_span(call, kernel, work->tiles);
+    }
+    ocl_arg_span(call, kernel, stage->y);
+    ocl_arg_u32(call, kernel, slab);
     ocl_arg_u32(call, kernel, stage->first_matrix);
     ocl_arg_u32(call, kernel, stage->cols);
     ocl_arg_u32(call, kernel, stage->n_rows);
@@ -105,13 +114,7 @@ run_slab(struct ocl_call *call, const struct routed *work, const struct stage *s
     ocl_arg_span(call, kernel, input->values);
     ocl_arg_span(call, kernel, input->scales);
     ocl_arg_span(call, kernel, (struct ocl_span){work->experts.slabs[slab].mem, 0});
-    ocl_arg_span(call, kernel, work->experts.span);
-    ocl_arg_span(call, kernel, work->routes);
-    ocl_arg_span(call, kernel, work->order);
-    ocl_arg_span(call, kernel, work->tiles);
-    ocl_arg_span(call, kernel, stage->y);
-    ocl_arg_u32(call, kernel, slab);
-    arg_sizes(call, kernel, work, stage);
+    arg_routes(call, kernel, work, stage, slab, true);
     ocl_launch(call, kernel, 3, groups, local);
 }
 
@@ -140,13 +143,7 @@ run_tensor(struct ocl_call *call, const struct routed *work, const struct stage 
     ocl_arg_span(call, kernel, input->values);
     ocl_arg_span(call, kernel, input->scales);
     arg_slabs(call, kernel, work, first);
-    ocl_arg_span(call, kernel, work->experts.span);
-    ocl_arg_span(call, kernel, work->routes);
-    ocl_arg_span(call, kernel, work->order);
-    ocl_arg_span(call, kernel, work->tiles);
-    ocl_arg_span(call, kernel, stage->y);
-    ocl_arg_u32(call, kernel, first);
-    arg_sizes(call, kernel, work, stage);
+    arg_routes(call, kernel, work, stage, first, true);
     ocl_arg_u64(call, kernel, input->low);
     ocl_launch(call, kernel, 3, groups, local);
 }
@@ -196,11 +193,7 @@ run_few(struct ocl_call *call, const struct routed *work, const struct stage *st
     ocl_arg_span(call, kernel, input->values);
     ocl_arg_span(call, kernel, input->scales);
     arg_slabs(call, kernel, work, first);
-    ocl_arg_span(call, kernel, work->experts.span);
-    ocl_arg_span(call, kernel, work->routes);
-    ocl_arg_span(call, kernel, stage->y);
-    ocl_arg_u32(call, kernel, first);
-    arg_sizes(call, kernel, work, stage);
+    arg_routes(call, kernel, work, stage, first, false);
     ocl_arg_u32(call, kernel, few->steps);
     ocl_arg_f32(call, kernel, input->limit);
     ocl_launch(call, kernel, 3, groups, local);

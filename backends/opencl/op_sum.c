@@ -79,15 +79,17 @@ launch_sum(struct ocl_call *call, struct ocl_kernel *kernel, const struct hearth
     launch_places(call, kernel, op->n, op->dim, is_wide);
 }
 
+/* n_streams: 0 without streams; sum: NULL without a sum */
 static struct ocl_kernel *
-find_kernel(struct ocl_call *call, uint32_t n_streams, uint32_t top_k, bool is_wide, const char *name)
+find_kernel(struct ocl_call *call, uint32_t n_streams, const struct hearth_op_moe_sum *sum, bool is_wide,
+            const char *name)
 {
     char defines[96], streams[24] = "", routes[24] = "";
     if (n_streams > 0) {
         snprintf(streams, sizeof streams, " -DSTREAMS=%u", n_streams);
     }
-    if (top_k > 0) {
-        snprintf(routes, sizeof routes, " -DTOP_K=%uu", top_k);
+    if (sum != NULL) {
+        snprintf(routes, sizeof routes, " -DTOP_K=%uu", sum->top_k);
     }
     snprintf(defines, sizeof defines, "%s%s%s%s", call->native ? "-DNATIVE" : "", streams, routes,
              is_wide ? " -DWIDE" : "");
@@ -99,7 +101,7 @@ ocl_moe_sum(struct ocl_call *call, const struct hearth_op_moe_sum *op)
 {
     const struct sum sum = find_sum(call, op);
     const bool is_wide = sum_is_wide(&sum, op->dim);
-    struct ocl_kernel *kernel = find_kernel(call, 0, op->top_k, is_wide, "moe_sum");
+    struct ocl_kernel *kernel = find_kernel(call, 0, op, is_wide, "moe_sum");
     arg_sum(call, kernel, &sum);
     launch_sum(call, kernel, op, is_wide);
 }
@@ -110,7 +112,7 @@ ocl_mhc_post(struct ocl_call *call, const struct hearth_op_mhc_post *op)
     const struct post post = find_post(call, op);
     const struct ocl_span result = ocl_view_f32(call, "result", op->result, op->n, op->dim);
     const bool is_wide = op->dim % 4 == 0 && (post.streams.offset | result.offset) % 16 == 0;
-    struct ocl_kernel *kernel = find_kernel(call, op->n_streams, 0, is_wide, "mhc_post");
+    struct ocl_kernel *kernel = find_kernel(call, op->n_streams, NULL, is_wide, "mhc_post");
     ocl_arg_span(call, kernel, post.streams);
     ocl_arg_span(call, kernel, result);
     ocl_arg_span(call, kernel, post.post);
@@ -138,7 +140,7 @@ ocl_sum_and_post(struct ocl_call *call, const struct hearth_command *first, cons
     const struct sum sum = find_sum(call, sum_op);
     const struct post post = find_post(call, post_op);
     const bool is_wide = sum_is_wide(&sum, sum_op->dim) && post.streams.offset % 16 == 0;
-    struct ocl_kernel *kernel = find_kernel(call, post_op->n_streams, sum_op->top_k, is_wide, "moe_sum_post");
+    struct ocl_kernel *kernel = find_kernel(call, post_op->n_streams, sum_op, is_wide, "moe_sum_post");
     arg_sum(call, kernel, &sum);
     ocl_arg_span(call, kernel, post.streams);
     ocl_arg_span(call, kernel, post.post);

@@ -127,8 +127,10 @@ struct cpu_digits {
     uint8_t n;          /* digits used; the others are 0 */
     uint8_t shift;
     uint8_t scale; /* e8m0 */
-    uint8_t is_nan;
 };
+
+/* A row of them: no scale makes a product meet a limit of the contract; one may; one is a NaN. */
+enum cpu_digits_kind { CPU_DIGITS_FREE, CPU_DIGITS_LIMITED, CPU_DIGITS_NAN };
 
 enum cpu_form {
     CPU_FORM_PLAIN = 1,  /* f32, in order */
@@ -138,23 +140,13 @@ enum cpu_form {
     CPU_FORM_PAIRS = 16  /* bf16 of x itself, where the tier multiplies bf16 rows in tiles */
 };
 
-/* Columns of bf16 pairs that lie together: of all tokens columns 0 .. 511, then those of 512 .. 1023 and so on, so that
- * what meets a tile of weights lies close.  Their order within blocks is the kernels'. */
-#define CPU_PAIRS_COLS 512u
+/* Columns of bf16 pairs that are ordered together. */
 #define CPU_PAIRS_BLOCK 256u
 
 static inline uint64_t
 cpu_pairs_padded(uint64_t n)
 {
     return (n + CPU_PAIRS_BLOCK - 1) / CPU_PAIRS_BLOCK * CPU_PAIRS_BLOCK;
-}
-
-/* col: a multiple of a block */
-static inline uint64_t
-cpu_pairs_at(uint64_t n_padded, uint64_t n_tokens, uint64_t token, uint64_t col)
-{
-    const uint64_t first = col / CPU_PAIRS_COLS * CPU_PAIRS_COLS, left = cpu_pairs_padded(n_padded) - first;
-    return first * n_tokens + token * (left < CPU_PAIRS_COLS ? left : CPU_PAIRS_COLS) + (col - first);
 }
 
 /* Of an input of no more tokens SPLIT holds also those that have pairs: for kernels that take a lone one that way. */
@@ -168,6 +160,7 @@ struct cpu_input {
     const uint16_t *plain_pairs; /* PAIRS, of tokens whose activations are such */
     const bool *has_plain_pairs; /* [n] */
     const struct cpu_digits *digits;    /* [n][n_padded / 32] */
+    const uint8_t *digits_kinds;        /* [n], with digits */
     const uint8_t *scales;              /* [n][n_padded / 128], with codes */
 };
 

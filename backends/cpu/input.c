@@ -11,6 +11,7 @@ struct prepare {
     bool *has_pairs, *has_plain_pairs;
     uint64_t n;
     struct cpu_digits *digits;
+    uint8_t *digits_kinds;
     uint8_t *scales;
     float *values; /* [threads][n_padded] */
 };
@@ -49,7 +50,8 @@ prepare_quantised(const struct prepare *work, uint64_t t, uint32_t thread)
     uint8_t *scales = work->scales + t * n_blocks;
     work->kernels->quantise(work->x + t * work->n_in, work->n_in, n, values, scales);
     if (work->digits != NULL) {
-        work->kernels->digits(values, scales, n, work->digits + t * (n / HOST_E2M1_BLOCK));
+        struct cpu_digits *digits = work->digits + t * (n / HOST_E2M1_BLOCK);
+        work->digits_kinds[t] = (uint8_t)work->kernels->digits(values, scales, n, digits);
     }
     if (work->codes != NULL) {
         work->kernels->split(values, n, n, work->codes + t * n);
@@ -109,6 +111,7 @@ cpu_input_prepare(struct host_call *call, const float *x, uint64_t n, uint64_t n
     }
     if (wanted.forms & CPU_FORM_DIGITS) {
         work.digits = host_scratch_take(call, n_values / HOST_E2M1_BLOCK, sizeof *work.digits);
+        work.digits_kinds = host_scratch_take(call, n, sizeof *work.digits_kinds);
     }
     if (wanted.quantise) {
         work.scales = host_scratch_take(call, n_values / HOST_ACT_BLOCK, 1);
@@ -133,6 +136,7 @@ cpu_input_prepare(struct host_call *call, const float *x, uint64_t n, uint64_t n
         .has_plain_pairs = work.has_plain_pairs,
         .codes = work.codes,
         .digits = work.digits,
+        .digits_kinds = work.digits_kinds,
         .scales = work.scales,
     };
 }

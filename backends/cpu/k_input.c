@@ -4,8 +4,7 @@
  * A block's scale is the smallest power of two s with max|x| / s within the format (kernel.py act_quant,
  * fp4_act_quant).  A block that holds a NaN or an infinity gets the scale code HEARTH_E8M0_NAN: everything computed
  * from it is NaN. */
-#include "backends/cpu/kernels_tiered.h"
-#include "backends/cpu/lanes.h"
+#include "backends/cpu/panels.h"
 
 /* kernel.py: the floor of max|x|; for e2m1 6 * 2^-126 */
 #define E4M3_FLOOR 1e-4f
@@ -90,9 +89,19 @@ TIERED(k_dequantise)(float *values, const uint8_t *scales, uint64_t n_padded)
 }
 
 /* Digits are balanced: -base/2 .. base/2 - 1, so that they are signed bytes and the last one takes the sign. */
-void
+static enum cpu_digits_kind
+scale_kind(unsigned scale)
+{
+    if (scale == HEARTH_E8M0_NAN) {
+        return CPU_DIGITS_NAN;
+    }
+    return scale >= FREE_LEAST && scale <= FREE_MOST ? CPU_DIGITS_FREE : CPU_DIGITS_LIMITED;
+}
+
+enum cpu_digits_kind
 TIERED(k_digits)(const float *values, const uint8_t *scales, uint64_t n_padded, struct cpu_digits *out)
 {
+    enum cpu_digits_kind kind = CPU_DIGITS_FREE;
     const int bits = DIGIT_BITS;
     const vi half = vi_set1(1 << (bits - 1));
     const vi mask = vi_set1((1 << bits) - 1);
@@ -106,7 +115,7 @@ TIERED(k_digits)(const float *values, const uint8_t *scales, uint64_t n_padded, 
         const int shift = any == 0 ? 0 : __builtin_ctz(any);
         memset(out, 0, sizeof *out);
         out->scale = scales[begin / HOST_ACT_BLOCK];
-        out->is_nan = out->scale == HEARTH_E8M0_NAN;
+        kind = scale_kind(out->scale) > kind ? scale_kind(out->scale) : kind;
         out->shift = (uint8_t)shift;
         out->worth = ((int32_t)out->scale - 127 - 10 + shift) * (1 << 23);
         for (unsigned i = 0; i < 32 / W; i++) {
@@ -125,6 +134,7 @@ TIERED(k_digits)(const float *values, const uint8_t *scales, uint64_t n_padded, 
             left = (uint32_t)vi_all_bits(all);
         }
     }
+    return kind;
 }
 
 /* The code of an e4m3 value. */

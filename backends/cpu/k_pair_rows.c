@@ -55,7 +55,7 @@ one_token(const struct cpu_product *product, uint64_t i, uint64_t row, uint64_t 
 
 /* Several tokens: see k_rows.c. */
 #define TILE_ROWS 16u
-#define TILE_COLS CPU_PAIRS_COLS
+#define TILE_COLS PAIRS_COLS
 #define BATCH PAIRS_BATCH
 
 struct tile {

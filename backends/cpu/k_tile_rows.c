@@ -14,7 +14,7 @@
 
 #define TILE 16u /* tokens, rows, and pairs of columns in a tile */
 #define COLS 32u
-#define CHUNK CPU_PAIRS_COLS
+#define CHUNK PAIRS_COLS
 #define MAX_TILES (HOST_ACT_BLOCK / TILE)
 #define MAX_BLOCKS (PAIRS_BATCH / TILE)
 

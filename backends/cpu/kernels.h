@@ -86,7 +86,8 @@ struct cpu_kernels {
     void (*quantise)(const float *x, uint64_t n, uint64_t n_padded, float *values, uint8_t *scales);
     /* values *= their scales */
     void (*dequantise)(float *values, const uint8_t *scales, uint64_t n_padded);
-    void (*digits)(const float *values, const uint8_t *scales, uint64_t n_padded, struct cpu_digits *out);
+    enum cpu_digits_kind (*digits)(const float *values, const uint8_t *scales, uint64_t n_padded,
+                                   struct cpu_digits *out);
 
     /* Rows begin .. end-1 of a product (of panels: begin a multiple of 16): rows with f32 input, panels by digits,
      * panels with f32 input, rows by codes. */

@@ -13,7 +13,8 @@ bool TIERED(k_pairs)(const float *x, uint64_t n, uint64_t n_padded, uint32_t dty
                      uint64_t n_tokens);
 void TIERED(k_quantise)(const float *x, uint64_t n, uint64_t n_padded, float *values, uint8_t *scales);
 void TIERED(k_dequantise)(float *values, const uint8_t *scales, uint64_t n_padded);
-void TIERED(k_digits)(const float *values, const uint8_t *scales, uint64_t n_padded, struct cpu_digits *out);
+enum cpu_digits_kind TIERED(k_digits)(const float *values, const uint8_t *scales, uint64_t n_padded,
+                                      struct cpu_digits *out);
 void TIERED(k_rows)(const struct cpu_product *product, uint64_t begin, uint64_t end);
 void TIERED(k_rows_pairs)(const struct cpu_product *product, uint64_t begin, uint64_t end);
 /* Of rows row .. row+n_rows-1, of e4m3 all of one band of near scales, for at most PAIRS_BATCH tokens that have pairs.

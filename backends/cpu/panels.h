@@ -67,12 +67,6 @@ group_is_free(const uint8_t *scales)
     return _mm256_movemask_epi8(_mm256_cmpeq_epi8(most, range)) == -1;
 }
 
-LANE int
-digits_are_free(const struct cpu_digits *x)
-{
-    return (unsigned)x->scale - FREE_LEAST <= FREE_MOST - FREE_LEAST;
-}
-
 /* What an exact sum of a block is worth: the product of both scales, of 2^-10 and of the digits' shift. */
 LANE vf
 block_worth(const uint8_t *scales, const struct cpu_digits *x, int is_free)
@@ -98,33 +92,29 @@ put_panel(const struct cpu_product *product, uint64_t i, uint64_t panel, const v
     }
 }
 
-LANE int
-any_nan(const struct cpu_digits *x, uint64_t n_blocks)
+LANE const struct cpu_digits *
+token_digits(const struct cpu_product *product, uint64_t i)
 {
-    int found = 0;
-    for (uint64_t block = 0; block < n_blocks; block += HOST_ACT_BLOCK / BLOCK) {
-        found |= x[block].is_nan;
-    }
-    return found;
+    return product->input->digits + cpu_token_of(product, i) * (product->input->n_padded / BLOCK);
+}
+
+LANE unsigned
+token_kind(const struct cpu_product *product, uint64_t i)
+{
+    return product->input->digits_kinds[cpu_token_of(product, i)];
 }
 
 /* A token that holds a NaN gets NaN. */
 LANE void
-put_digits(const struct cpu_product *product, uint64_t i, uint64_t panel, const struct cpu_digits *x, vf totals[PARTS])
+put_digits(const struct cpu_product *product, uint64_t i, uint64_t panel, vf totals[PARTS])
 {
-    if (any_nan(x, product->input->n_padded / BLOCK)) {
+    if (token_kind(product, i) == CPU_DIGITS_NAN) {
         UNROLL
         for (unsigned part = 0; part < PARTS; part++) {
             totals[part] = vf_set1(hearth_f32_from_bits(0x7FC00000u));
         }
     }
     put_panel(product, i, panel, totals);
-}
-
-LANE const struct cpu_digits *
-token_digits(const struct cpu_product *product, uint64_t i)
-{
-    return product->input->digits + cpu_token_of(product, i) * (product->input->n_padded / BLOCK);
 }
 
 #endif

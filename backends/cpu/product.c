@@ -45,7 +45,7 @@ cpu_product_units(const struct cpu_kernels *kernels, const struct cpu_product *p
     cpu_product_rows(kernels, product, begin * CPU_ROW_UNIT, end * CPU_ROW_UNIT < rows ? end * CPU_ROW_UNIT : rows);
 }
 
-/* Rows that a thread takes at least: a panel, or what the rows' kernel takes at once.  With more tokens than one they
+/* Rows that a thread takes at least: as many panels or rows as their kernel takes at once.  With more tokens than one they
  * pass once for all of these rows: as many, up to a band, as leave two turns for each thread. */
 static uint64_t
 least_rows(const struct cpu_product *product, uint32_t n_threads)
@@ -53,7 +53,7 @@ least_rows(const struct cpu_product *product, uint32_t n_threads)
     const struct host_matrix *weight = product->weight;
     uint64_t rows = CPU_PANEL_ROWS;
     if (weight->packing == CPU_PANELS) {
-        return CPU_PANEL_ROWS;
+        return product->n_tokens == 1 ? CPU_PANEL_ROWS : 2 * CPU_PANEL_ROWS;
     }
     if (product->n_tokens == 1) {
         return 4;

@@ -137,7 +137,7 @@ enum cpu_form {
     CPU_FORM_SPLIT = 2,  /* f32, each 4 W elements in the order of vf_load_e4m3, times E4M3_LIFT */
     CPU_FORM_DIGITS = 4, /* struct cpu_digits */
     CPU_FORM_CODES = 8,  /* split; e4m3 values without their scales */
-    CPU_FORM_PAIRS = 16  /* bf16 of x itself, where the tier multiplies bf16 rows in tiles */
+    CPU_FORM_PAIRS = 16  /* bf16 of x itself, where the tier multiplies pairs */
 };
 
 /* Columns of bf16 pairs that are ordered together. */

@@ -102,7 +102,7 @@ cpu_input_prepare(struct host_call *call, const float *x, uint64_t n, uint64_t n
         work.pairs = host_scratch_take(call, n * cpu_pairs_padded(n_in), sizeof *work.pairs);
         work.has_pairs = host_scratch_take(call, n, sizeof *work.has_pairs);
     }
-    if (wanted.forms & CPU_FORM_PAIRS && work.kernels->has_tiled_rows) {
+    if (wanted.forms & CPU_FORM_PAIRS && work.kernels->pairs != NULL) {
         work.plain_pairs = host_scratch_take(call, n * cpu_pairs_padded(n_in), sizeof *work.plain_pairs);
         work.has_plain_pairs = host_scratch_take(call, n, sizeof *work.has_plain_pairs);
     }

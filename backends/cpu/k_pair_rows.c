@@ -1,4 +1,4 @@
-/* k_pair_rows.c - e4m3 rows whose scales are near 1 (k_pairs.c), by the vectors' dot product of pairs.
+/* k_pair_rows.c - e4m3 rows whose scales are near 1 (k_pairs.c), and bf16 rows, by the vectors' dot product of pairs.
  *
  * One output is one running word of 16 sums along k; then its lanes are added. */
 #include "backends/cpu/pairs.h"
@@ -10,30 +10,55 @@
 #define NEAR_BYTES 512u
 #define LEAST_STRIDE 4096u
 
+/* PAIRS_STEP elements from the k-th of a row. */
+LANE void
+load_step(const uint8_t *row, uint64_t k, const unsigned element_bytes, const struct tables *tables, vi words[2])
+{
+    if (element_bytes == 2) {
+        words[0] = vi_load(row + 2 * k);
+        words[1] = vi_load(row + 2 * k + 64);
+    } else {
+        decode(vi_load(row + k), tables, words);
+    }
+}
+
+LANE unsigned
+element_bytes_of(const struct host_matrix *weight)
+{
+    return weight->dtype == HEARTH_BF16 ? 2 : 1;
+}
+
+/* The tables of a row's block; bf16 elements need none. */
+LANE struct tables
+tables_at(const struct host_matrix *weight, uint64_t row, uint64_t k)
+{
+    return tables_of(weight->dtype == HEARTH_BF16 ? 1.0f : row_scales(weight, row)[k / HOST_ACT_BLOCK]);
+}
+
 /* Four rows, of one band of tiles, for one token; what is beyond n_rows repeats the last. */
 LANE void
-one_token(const struct cpu_product *product, uint64_t i, uint64_t row, uint64_t n_rows)
+one_token(const struct cpu_product *product, uint64_t row, uint64_t n_rows, const unsigned element_bytes)
 {
     const struct host_matrix *weight = product->weight;
-    const uint64_t n = cpu_padded(weight->cols);
-    const uint64_t token = cpu_token_of(product, i);
-    const uint64_t to_next = (n < LEAST_STRIDE ? LEAST_STRIDE / n : 1) * ROWS * n;
-    const float *scales = row_scales(weight, row);
+    const uint64_t n = cpu_padded(weight->cols), row_bytes = n * element_bytes;
+    const uint64_t token = cpu_token_of(product, 0);
+    const uint64_t to_next = (row_bytes < LEAST_STRIDE ? LEAST_STRIDE / row_bytes : 1) * ROWS * row_bytes;
     const uint8_t *rows[ROWS];
     vf sums[ROWS];
     UNROLL
     for (unsigned r = 0; r < ROWS; r++) {
-        rows[r] = weight->data + (row + (r < n_rows ? r : n_rows - 1)) * n;
+        rows[r] = weight->data + (row + (r < n_rows ? r : n_rows - 1)) * row_bytes;
         sums[r] = vf_zero();
     }
     for (uint64_t k = 0; k < n; k += HOST_ACT_BLOCK) {
-        const struct tables tables = tables_of(scales[k / HOST_ACT_BLOCK]);
+        const struct tables tables = tables_at(weight, row, k);
         const uint16_t *x = token_pairs(product, token, k - k % PAIRS_BLOCK) + k % PAIRS_BLOCK;
         UNROLL
         for (unsigned r = 0; r < ROWS; r++) {
-            for (uint64_t line = k; line < k + HOST_ACT_BLOCK; line += 64) { /* as k_rows.c */
-                _mm_prefetch((const char *)rows[r] + to_next + line, _MM_HINT_T1);
-                _mm_prefetch((const char *)rows[r] + NEAR_BYTES + line, _MM_HINT_T0);
+            for (uint64_t i = 0; i < HOST_ACT_BLOCK * element_bytes; i += 64) { /* as k_rows.c */
+                const char *line = (const char *)rows[r] + k * element_bytes + i;
+                _mm_prefetch(line + to_next, _MM_HINT_T1);
+                _mm_prefetch(line + NEAR_BYTES, _MM_HINT_T0);
             }
         }
         UNROLL
@@ -41,16 +66,28 @@ one_token(const struct cpu_product *product, uint64_t i, uint64_t row, uint64_t 
             UNROLL
             for (unsigned r = 0; r < ROWS; r++) {
                 vi words[2];
-                decode(vi_load(rows[r] + k + step), &tables, words);
+                load_step(rows[r], k + step, element_bytes, &tables, words);
                 sums[r] = add_pairs(sums[r], words[0], vi_load(x + step));
                 sums[r] = add_pairs(sums[r], words[1], vi_load(x + step + 32));
             }
         }
     }
-    float *y = product->y + cpu_slot_of(product, i) * product->y_stride + row;
+    float *y = product->y + cpu_slot_of(product, 0) * product->y_stride + row;
     for (unsigned r = 0; r < n_rows; r++) {
         y[r] = product->round ? hearth_round_bf16(vf_sum(sums[r])) : vf_sum(sums[r]);
     }
+}
+
+static NOT_INLINED void
+one_token_decoded(const struct cpu_product *product, uint64_t row, uint64_t n_rows)
+{
+    one_token(product, row, n_rows, 1);
+}
+
+static NOT_INLINED void
+one_token_plain(const struct cpu_product *product, uint64_t row, uint64_t n_rows)
+{
+    one_token(product, row, n_rows, 2);
 }
 
 /* Several tokens: see k_rows.c. */
@@ -67,17 +104,17 @@ static void
 decode_tile(const struct host_matrix *weight, uint64_t row, uint64_t n_rows, uint64_t begin, uint64_t n,
             struct tile *tile)
 {
-    const uint64_t n_padded = cpu_padded(weight->cols);
-    const float *scales = row_scales(weight, row) + begin / HOST_ACT_BLOCK;
+    const unsigned element_bytes = element_bytes_of(weight);
+    const uint64_t row_bytes = cpu_padded(weight->cols) * element_bytes;
     const uint64_t n_decoded = (n_rows + ROWS - 1) / ROWS * ROWS;
     for (uint64_t k = 0; k < n; k += HOST_ACT_BLOCK) {
-        const struct tables tables = tables_of(scales[k / HOST_ACT_BLOCK]);
+        const struct tables tables = tables_at(weight, row, begin + k);
         for (uint64_t r = 0; r < n_decoded; r++) {
-            const uint8_t *codes = weight->data + (row + (r < n_rows ? r : n_rows - 1)) * n_padded + begin + k;
+            const uint8_t *from = weight->data + (row + (r < n_rows ? r : n_rows - 1)) * row_bytes;
             UNROLL
             for (unsigned step = 0; step < HOST_ACT_BLOCK; step += PAIRS_STEP) {
                 vi words[2];
-                decode(vi_load(codes + step), &tables, words);
+                load_step(from, begin + k + step, element_bytes, &tables, words);
                 vi_store(tile->values[r] + k + step, words[0]);
                 vi_store(tile->values[r] + k + step + 32, words[1]);
             }
@@ -158,6 +195,7 @@ static void
 many_tokens(const struct cpu_product *product, uint64_t row, uint64_t n_rows)
 {
     const uint64_t n = cpu_padded(product->weight->cols), n_tokens = product->n_tokens;
+    const unsigned element_bytes = element_bytes_of(product->weight);
     _Alignas(64) float totals[(BATCH + 1) * TILE_ROWS * W];
     struct tile tile;
     memset(totals, 0, (size_t)(n_tokens + 1) * TILE_ROWS * W * sizeof *totals);
@@ -167,10 +205,10 @@ many_tokens(const struct cpu_product *product, uint64_t row, uint64_t n_rows)
         for (uint64_t t = 0; t <= n_tokens; t++) { /* one more than there are: an odd one has a partner */
             x[t] = token_pairs(product, cpu_token_of(product, t < n_tokens ? t : n_tokens - 1), begin);
         }
-        const unsigned char *next = begin + length < n ? product->weight->data + row * n + begin + length
-                                                       : product->weight->data + (row + TILE_ROWS) * n;
+        const uint64_t next = begin + length < n ? row * n + begin + length : (row + TILE_ROWS) * n;
         decode_tile(product->weight, row, n_rows, begin, length, &tile);
-        meet_tile(&tile, n_rows, x, n_tokens, length, next, n, totals);
+        meet_tile(&tile, n_rows, x, n_tokens, length, product->weight->data + next * element_bytes, n * element_bytes,
+                  totals);
     }
     for (uint64_t t = 0; t < n_tokens; t++) {
         float *y = product->y + cpu_slot_of(product, t) * product->y_stride + row;
@@ -186,7 +224,7 @@ TIERED(k_near_rows)(const struct cpu_product *product, uint64_t row, uint64_t n_
     for (uint64_t done = 0; done < n_rows; done += most) {
         const uint64_t n = n_rows - done < most ? n_rows - done : most;
         if (product->n_tokens == 1) {
-            one_token(product, 0, row + done, n);
+            (product->weight->dtype == HEARTH_BF16 ? one_token_plain : one_token_decoded)(product, row + done, n);
         } else {
             many_tokens(product, row + done, n);
         }

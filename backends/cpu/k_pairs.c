@@ -1,5 +1,4 @@
-/* k_pairs.c - products of e4m3 weights, and with tiles of bf16 ones, by dot products of bf16 pairs, for tiers that
- * have them.
+/* k_pairs.c - products of e4m3 and bf16 weights by dot products of bf16 pairs, for tiers that have them.
  *
  * An e4m3 value, times its tile's scale, is a bf16 without loss, and so is a quantised activation or one that was
  * rounded to bf16 by the operation before.  The product of two bf16 is exact in f32, and the instruction adds it with
@@ -50,11 +49,11 @@ store_pairs(uint16_t *out, uint64_t k, uint32_t dtype, const vi bits[4])
     store_to_tiles(out + k % PAIRS_BLOCK / 8, 64, even);
     store_to_tiles(out + k % PAIRS_BLOCK / 8 + 32, 64, odd);
 #else
-    (void)dtype;
-    const vi even = _mm512_setr_epi64(0, 1, 4, 5, 8, 9, 12, 13);
+    const vi even = _mm512_setr_epi64(0, 1, 4, 5, 8, 9, 12, 13), odd = _mm512_add_epi64(even, _mm512_set1_epi64(2));
+    const bool as_it_comes = dtype == HEARTH_BF16;
     uint16_t *to = out + k % PAIRS_BLOCK;
-    vi_store(to, _mm512_permutex2var_epi64(first, even, second));
-    vi_store(to + 32, _mm512_permutex2var_epi64(first, _mm512_add_epi64(even, _mm512_set1_epi64(2)), second));
+    vi_store(to, as_it_comes ? first : _mm512_permutex2var_epi64(first, even, second));
+    vi_store(to + 32, as_it_comes ? second : _mm512_permutex2var_epi64(first, odd, second));
 #endif
 }
 

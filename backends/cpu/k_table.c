@@ -17,9 +17,6 @@ const struct cpu_kernels TIERED(cpu_kernels) = {
 #else
     .rows = TIERED(k_rows),
 #endif
-#ifdef CPU_TILES
-    .has_tiled_rows = true,
-#endif
     .panels = TIERED(k_panels),
     .panels_exact = TIERED(k_panels_exact),
     .rows_exact = TIERED(k_rows_exact),

@@ -73,7 +73,6 @@ struct cpu_index_tile {
 
 struct cpu_kernels {
     const char *name;
-    bool has_tiled_rows; /* e4m3 and bf16 rows are multiplied in tiles of 16 by 16 */
 
     /* input: one token.  out forms may be NULL; n: elements of x; all forms are n_padded long. */
     void (*plain)(const float *x, uint64_t n, uint64_t n_padded, float *out);

@@ -14,7 +14,7 @@
 #define PAIRS_BATCH 512u
 #else
 #define PAIRS_COLS 1024u
-#define PAIRS_BATCH 192u
+#define PAIRS_BATCH 96u
 #endif
 
 /* Where a token's pairs begin; col: a multiple of a block. */
@@ -25,8 +25,8 @@ pairs_at(uint64_t n_padded, uint64_t n_tokens, uint64_t token, uint64_t col)
     return first * n_tokens + token * (left < PAIRS_COLS ? left : PAIRS_COLS) + (col - first);
 }
 
-/* Where an element of a block lies, for weights of this type.  For tiles see k_tile_rows.c; else as `decode` has them.
- */
+/* Where an element of a block lies, for weights of this type.  For tiles see k_tile_rows.c; else as `decode` has them,
+ * and bf16 as it comes. */
 LANE unsigned
 place_in_block(uint32_t dtype, unsigned k)
 {
@@ -36,8 +36,7 @@ place_in_block(uint32_t dtype, unsigned k)
     }
     return k % 32 / 4 * 32 + k / 64 * 8 + k % 2 * 4 + k / 32 % 2 * 2 + k % 4 / 2;
 #else
-    (void)dtype;
-    return k / 64 * 64 + k % 16 / 8 * 32 + k % 64 / 16 * 8 + k % 8;
+    return dtype == HEARTH_BF16 ? k : k / 64 * 64 + k % 16 / 8 * 32 + k % 64 / 16 * 8 + k % 8;
 #endif
 }
 

@@ -168,8 +168,8 @@ open_chunk(const unsigned char *panel, uint64_t stride, unsigned n_panels, uint6
     }
 }
 
-/* Asks for a block of the next chunk, or of the next panels, while this one is looked up: all at once it would be
- * waited for.  Beyond the weight's end it asks for nothing that matters. */
+/* Asks the second cache for a block of the next chunk, or of the next panels, while this one is looked up: all at once
+ * it would be waited for.  Beyond the weight's end it asks for nothing that matters. */
 LANE void
 fetch_next(const struct chunk *chunk, unsigned block, const unsigned n_panels)
 {
@@ -177,7 +177,7 @@ fetch_next(const struct chunk *chunk, unsigned block, const unsigned n_panels)
     for (unsigned p = 0; p < n_panels; p++) {
         UNROLL
         for (unsigned i = 0; i < CPU_GROUP_BYTES / 4; i += 64) {
-            _mm_prefetch(chunk->ahead[p] + block * (CPU_GROUP_BYTES / 4) + i, _MM_HINT_T0);
+            _mm_prefetch(chunk->ahead[p] + block * (CPU_GROUP_BYTES / 4) + i, _MM_HINT_T1);
         }
     }
 }

@@ -269,6 +269,7 @@ static void
 bench_linear(struct bench *bench, const uint64_t *words, const char *name, uint32_t dtype, uint32_t n_out,
              uint32_t n_in, uint32_t n, size_t n_copies)
 {
+    const bool is_head = strncmp(name, "head", 4) == 0;
     struct hearth_command commands[MAX_COPIES] = {{0}};
     const double element = dtype == HEARTH_BF16 ? 2.0 : 1.0;
     if (!is_wanted(bench, name)) {
@@ -278,14 +279,14 @@ bench_linear(struct bench *bench, const uint64_t *words, const char *name, uint3
     for (size_t i = 0; i < n_copies; i++) {
         commands[i].op = HEARTH_OP_LINEAR;
         commands[i].numerics = HEARTH_NATIVE;
-        commands[i].args.linear =
-            (struct hearth_op_linear){.x = x,
-                                      .y = y,
-                                      .weight = make_weight(bench, HEARTH_WEIGHT_LINEAR, dtype, n_out, n_in),
-                                      .n = n,
-                                      .n_in = n_in,
-                                      .n_out = n_out,
-                                      .round_output = 1};
+        commands[i].args.linear = (struct hearth_op_linear){
+            .x = x,
+            .y = y,
+            .weight = make_weight(bench, is_head ? HEARTH_WEIGHT_HEAD : HEARTH_WEIGHT_LINEAR, dtype, n_out, n_in),
+            .n = n,
+            .n_in = n_in,
+            .n_out = n_out,
+            .round_output = 1};
     }
     measure(bench, words, name, commands, n_copies, element * n_out * n_in, (double)n * n_out * n_in);
 }
@@ -451,6 +452,7 @@ bench_large(struct bench *bench, const uint64_t *words)
     bench_experts(bench, words, "experts e2m1, 256, n = 512", experts, N_EXPERTS, 512);
     bench_experts(bench, words, "experts e2m1, 256, n = 2048", experts, N_EXPERTS, 2048);
     bench_linear(bench, words, "linear e4m3, n = 2048", HEARTH_E4M3, 4096, 4096, 2048, 2);
+    bench_linear(bench, words, "linear bf16, n = 2048", HEARTH_BF16, 2560, 4096, 2048, 2);
     bench_linear(bench, words, "linear e4m3, 32768 x 1024", HEARTH_E4M3, 32768, 1024, 1, 2);
     bench_linear(bench, words, "head bf16, 1 token", HEARTH_BF16, 129280, 4096, 1, 1);
     bench_attention(bench, words, "attention, 640 keys, n = 512", 512, 4, 512);

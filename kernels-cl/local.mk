@@ -5,6 +5,7 @@ KERNELS_CL = \
 	kernels-cl/rows.cl \
 	kernels-cl/attend.cl \
 	kernels-cl/attend_mma.cl \
+	kernels-cl/bf16_mma.cl \
 	kernels-cl/compress.cl \
 	kernels-cl/embed.cl \
 	kernels-cl/expert.cl \
@@ -25,6 +26,7 @@ KERNELS_CL = \
 	kernels-cl/routed_mma.cl \
 	kernels-cl/routes.cl \
 	kernels-cl/select.cl \
+	kernels-cl/several.cl \
 	kernels-cl/sum.cl \
 	kernels-cl/tensor.cl \
 	kernels-cl/tile.cl

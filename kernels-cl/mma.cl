@@ -190,6 +190,15 @@ copy_start_ahead(local void *to, const global void *from)
     asm volatile("cp.async.cg.shared.global.L2::256B [%0], [%1], 16;" ::"r"((uint)(size_t)to), "l"(from) : "memory");
 }
 
+/* The same, or 16 bytes of 0, which read nothing. */
+static inline void
+copy_start_or_zero(local void *to, const global void *from, bool is_there)
+{
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((uint)(size_t)to), "l"(from),
+                 "r"(is_there ? 16u : 0u)
+                 : "memory");
+}
+
 /* Ends a batch of copies. */
 static inline void
 copy_commit(void)
@@ -366,6 +375,12 @@ copy_start_ahead(local void *to, const global void *from)
 }
 
 static inline void
+copy_start_or_zero(local void *to, const global void *from, bool is_there)
+{
+    *(local uint4 *)to = is_there ? *(const global uint4 *)from : (uint4)(0u);
+}
+
+static inline void
 copy_commit(void)
 {
 }
@@ -373,6 +388,13 @@ copy_commit(void)
 #define copy_wait(n_left) ((void)0)
 
 #endif
+
+/* Sums 0 .. 3 of a lane: rows g, g, g + 8, g + 8, columns 2t, 2t + 1, 2t, 2t + 1. */
+static inline float
+tile_sum(float4 sums, uint i)
+{
+    return i < 2u ? (i == 0u ? sums.x : sums.y) : (i == 2u ? sums.z : sums.w);
+}
 
 /* ---- packed elements as pairs of bf16 ---- */
 

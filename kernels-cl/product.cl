@@ -513,43 +513,24 @@ dense(PLACE_CONST(x), PLACE_CONST(x_scales), PLACE_CONST(data), PLACE_CONST(scal
 }
 
 #ifndef HAS_SCALES
-/* Matrix i, if the tile lies behind those of all matrices before it. */
-#define PASS_TILES(i)                                                                                                  \
-    if (which + 1u == i##u && tile >= (n_rows + ROWS - 1u) / ROWS) {                                                   \
-        tile -= (n_rows + ROWS - 1u) / ROWS;                                                                           \
-        n_rows = n_rows_##i;                                                                                           \
-        from = data_##i;                                                                                               \
-        y = AT(float, y_##i);                                                                                          \
-        which = i;                                                                                                     \
-    }
-
-/* Up to five matrices of one slab that meet the same rows of x, side by side: matrix i has n_rows_i rows at data +
- * data_i, 0 if there is none, and y_i [n][n_rows_i], which becomes bf16 where bit i of `rounded` is set. */
+/* Tiles of several matrices, as several.cl has them. */
 kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) WITH_SUBGROUPS void
-dense_several(PLACE_CONST(x), PLACE_CONST(data), PLACE(y_0), PLACE(y_1), PLACE(y_2), PLACE(y_3), PLACE(y_4),
-              ulong data_0, ulong data_1, ulong data_2, ulong data_3, ulong data_4, uint n_rows_0, uint n_rows_1,
-              uint n_rows_2, uint n_rows_3, uint n_rows_4, uint n, uint cols, uint rounded)
+dense_several(PLACE_CONST(x), SEVERAL)
 {
     local long words[LOCAL_WORDS];
     const uint lane = get_local_id(0), first_token = get_group_id(1) * TOKENS;
-    uint which = 0, tile = get_group_id(0), n_rows = n_rows_0;
-    ulong from = data_0;
-    global float *y = AT(float, y_0);
-    PASS_TILES(1)
-    PASS_TILES(2)
-    PASS_TILES(3)
-    PASS_TILES(4)
-    const struct matrix matrix = {AT_CONST(uchar, data) + from, 0, n_rows, cols};
+    FIND_TILE(one, ROWS)
+    const struct matrix matrix = {one.data, 0, one.n_rows, cols};
     struct input input = {AT_CONST(float, x), 0, {0}};
     uint rows[ROWS];
-    tile_rows(tile * ROWS, n_rows, rows);
+    tile_rows(one.tile * ROWS, one.n_rows, rows);
     for (uint t = 0; t < TOKENS; t++) {
         input.rows[t] = min(first_token + t, n - 1u);
     }
     const float value = tile_product(&input, &matrix, rows, PARTS_OF(words));
-    const uint row = tile * ROWS + lane / TOKENS, token = first_token + lane % TOKENS;
-    if (lane < OUTPUTS && row < n_rows && token < n) {
-        y[(ulong)token * n_rows + row] = rounded >> which & 1u ? round_bf16(value) : value;
+    const uint row = one.tile * ROWS + lane / TOKENS, token = first_token + lane % TOKENS;
+    if (lane < OUTPUTS && row < one.n_rows && token < n) {
+        one.y[(ulong)token * one.n_rows + row] = rounded >> one.which & 1u ? round_bf16(value) : value;
     }
 }
 #endif

@@ -111,10 +111,3 @@ low_x(const struct work *work, const struct room *room, uint block, uint step, u
     return ((const global uint4 *)(work->x + work->low))[at];
 }
 #endif
-
-/* Sums 0 .. 3 of a tile: rows g, g, g + 8, g + 8, tokens 2t, 2t + 1, 2t, 2t + 1. */
-static inline float
-tile_sum(float4 sums, uint i)
-{
-    return i < 2u ? (i == 0u ? sums.x : sums.y) : (i == 2u ? sums.z : sums.w);
-}

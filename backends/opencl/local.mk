@@ -6,6 +6,7 @@ endif
 backends_opencl_libopencl_la_SOURCES = \
 	backends/opencl/attend.h \
 	backends/opencl/attend_mma.c \
+	backends/opencl/bf16_mma.c \
 	backends/opencl/buffer.c \
 	backends/opencl/cache.c \
 	backends/opencl/call.c \

@@ -6,23 +6,26 @@
 
 #include "backends/opencl/product.h"
 
-#define N_DTYPES 16u
-
 /* Linears of the same rows. */
 struct together {
     struct ocl_prepare prepare;
-    struct ocl_input inputs[N_DTYPES]; /* made ready for each type of weight that was met; values.mem NULL: not yet */
-    struct ocl_several several;        /* waiting for more of their kind */
+    struct ocl_input inputs[OCL_N_FORMS]; /* made ready for weights that were met; values.mem NULL: not yet */
+    struct ocl_several several;           /* waiting for more of their kind */
 };
 
+/* Forms are each of one type of weight, but for OCL_PLAIN, in which rows are as they came. */
 static const struct ocl_input *
-input_for(struct ocl_call *call, struct together *work, uint32_t dtype)
+input_for(struct ocl_call *call, struct together *work, const struct hearth_weight *weight)
 {
-    struct ocl_input *input = &work->inputs[dtype];
+    struct ocl_prepare *prepare = &work->prepare;
+    const uint32_t dtype = weight->matrices[0].dtype;
+    const enum ocl_form form =
+        ocl_bf16_fits(call, weight) ? OCL_PARTS : ocl_form_for(call, dtype, prepare->cols, false);
+    struct ocl_input *input = &work->inputs[form];
     if (input->values.mem == NULL) {
-        work->prepare.dtype = dtype;
-        work->prepare.form = ocl_form_for(call, dtype, work->prepare.cols, false);
-        ocl_prepare(call, &work->prepare, input);
+        prepare->dtype = dtype;
+        prepare->form = form;
+        ocl_prepare(call, prepare, input);
     }
     return input;
 }
@@ -36,7 +39,7 @@ add_linear(struct ocl_call *call, const struct hearth_op_linear *op, struct toge
     if (call->status < 0 || !ocl_product_can(call, "weight", weight->dtype)) {
         return;
     }
-    const struct ocl_input *input = input_for(call, work, weight->dtype);
+    const struct ocl_input *input = input_for(call, work, op->weight);
     if (!ocl_several_add(call, &work->several, weight, input, y, is_round)) {
         ocl_dense_whole(call, weight, *input, y, op->n, is_round);
     }

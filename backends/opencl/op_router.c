@@ -5,6 +5,19 @@
 
 static const struct ocl_span nowhere;
 
+/* The gate's products with x. */
+static void
+make_logits(struct ocl_call *call, const struct hearth_op_router *op, const struct ocl_matrix *gate, struct ocl_span x,
+            struct ocl_span logits)
+{
+    const struct ocl_input input = {.form = ocl_bf16_fits(call, op->gate) ? OCL_PARTS : OCL_PLAIN, .values = x};
+    struct ocl_several several = {.n = op->n};
+    if (!ocl_several_add(call, &several, gate, &input, logits, false)) {
+        ocl_dense_whole(call, gate, input, logits, op->n, false);
+    }
+    ocl_several_launch(call, &several);
+}
+
 /* chosen from logits [n][n_experts] */
 static void
 choose(struct ocl_call *call, const struct hearth_op_router *op, struct ocl_span logits, struct ocl_span routes)
@@ -44,6 +57,6 @@ ocl_router(struct ocl_call *call, const struct hearth_op_router *op)
         return;
     }
     const struct ocl_span logits = ocl_scratch(call, (uint64_t)op->n * op->n_experts, sizeof(float));
-    ocl_dense_whole(call, gate, (struct ocl_input){.form = OCL_PLAIN, .values = x}, logits, op->n, false);
+    make_logits(call, op, gate, x, logits);
     choose(call, op, logits, routes);
 }

@@ -77,7 +77,7 @@ ocl_prepare(struct ocl_call *call, const struct ocl_prepare *prepare, struct ocl
     const size_t local[2] = {HOST_ACT_BLOCK / 4, per_group};
     struct ocl_input input = {.form = prepare->form, .values = prepare->x, .is_whole = prepare->is_whole};
     char defines[DEFINES_BYTES];
-    if (prepare->form == OCL_PLAIN && prepare->up.mem == NULL) {
+    if (prepare->form == OCL_PARTS || (prepare->form == OCL_PLAIN && prepare->up.mem == NULL)) {
         *ret_input = input;
         return;
     }
@@ -230,12 +230,13 @@ ocl_dense_whole(struct ocl_call *call, const struct ocl_matrix *weight, struct o
 }
 
 static bool
-goes_with(const struct ocl_several *several, const struct ocl_matrix *weight, bool round)
+goes_with(const struct ocl_several *several, const struct ocl_matrix *weight, const struct ocl_input *input, bool round)
 {
     const struct ocl_matrix *first = several->weights[0];
     const bool is_pair = several->input.form == OCL_HALVES;
     return several->n_weights < (is_pair ? 2 : OCL_SEVERAL) && (!is_pair || several->rounds[0] == round) &&
-           first->dtype == weight->dtype && first->parts[0].data.mem == weight->parts[0].data.mem;
+           several->input.form == input->form && first->dtype == weight->dtype &&
+           first->parts[0].data.mem == weight->parts[0].data.mem;
 }
 
 bool
@@ -246,7 +247,7 @@ ocl_several_add(struct ocl_call *call, struct ocl_several *several, const struct
     if ((!is_plain && !ocl_tensor_is_few(input, several->n)) || weight->n_parts != 1) {
         return false;
     }
-    if (several->n_weights > 0 && !goes_with(several, weight, round)) {
+    if (several->n_weights > 0 && !goes_with(several, weight, input, round)) {
         ocl_several_launch(call, several);
     }
     several->weights[several->n_weights] = weight;
@@ -277,42 +278,55 @@ launch_pair(struct ocl_call *call, const struct ocl_several *several)
     ocl_dense(call, &dense);
 }
 
-/* Up to OCL_SEVERAL matrices of product.cl. */
-static void
-launch_plain(struct ocl_call *call, const struct ocl_several *several)
+size_t
+ocl_several_tiles(const struct ocl_several *several, uint32_t tile_rows)
 {
-    uint64_t n_rows = 0;
-    uint32_t rounded = 0; /* a bit for each matrix whose products become bf16 */
-    bool is_aligned = several->input.values.offset % 16 == 0;
+    size_t n = 0;
     for (uint32_t i = 0; i < several->n_weights; i++) {
-        const struct ocl_matrix *weight = several->weights[i];
-        n_rows += weight->rows;
-        rounded |= several->rounds[i] ? 1u << i : 0u;
-        is_aligned =
-            is_aligned && ocl_rows_aligned(weight->dtype, weight->cols) && weight->parts[0].data.offset % 16 == 0;
+        n += (size_t)((several->weights[i]->rows + tile_rows - 1) / tile_rows);
     }
-    const struct ocl_matrix *first = several->weights[0];
-    const struct ocl_tile tile = choose_tile(call, several->n, n_rows);
-    const size_t local[2] = {ocl_tuning_of(call->device)->lanes, 1};
-    size_t groups[2] = {0, (several->n + tile.tokens - 1) / tile.tokens};
-    struct ocl_kernel *kernel = ocl_product_kernel(call, "product", "dense_several", first->dtype, OCL_PLAIN, &tile,
-                                                   is_aligned, "");
-    ocl_arg_span(call, kernel, several->input.values);
-    ocl_arg_span(call, kernel, (struct ocl_span){first->parts[0].data.mem, 0});
+    return n;
+}
+
+void
+ocl_several_args(struct ocl_call *call, const struct ocl_several *several, struct ocl_kernel *kernel)
+{
+    uint32_t rounded = 0; /* a bit for each matrix whose products become bf16 */
+    ocl_arg_span(call, kernel, (struct ocl_span){several->weights[0]->parts[0].data.mem, 0});
     for (uint32_t i = 0; i < OCL_SEVERAL; i++) {
+        rounded |= several->rounds[i] ? 1u << i : 0u;
         ocl_arg_span(call, kernel, several->y[i]);
     }
     for (uint32_t i = 0; i < OCL_SEVERAL; i++) {
         ocl_arg_u64(call, kernel, i < several->n_weights ? several->weights[i]->parts[0].data.offset : 0);
     }
     for (uint32_t i = 0; i < OCL_SEVERAL; i++) {
-        const uint32_t rows = i < several->n_weights ? (uint32_t)several->weights[i]->rows : 0;
-        groups[0] += (rows + tile.rows - 1) / tile.rows;
-        ocl_arg_u32(call, kernel, rows);
+        ocl_arg_u32(call, kernel, i < several->n_weights ? (uint32_t)several->weights[i]->rows : 0);
     }
     ocl_arg_u32(call, kernel, several->n);
-    ocl_arg_u32(call, kernel, (uint32_t)first->cols);
+    ocl_arg_u32(call, kernel, (uint32_t)several->weights[0]->cols);
     ocl_arg_u32(call, kernel, rounded);
+}
+
+/* Up to OCL_SEVERAL matrices of product.cl. */
+static void
+launch_plain(struct ocl_call *call, const struct ocl_several *several)
+{
+    uint64_t n_rows = 0;
+    bool is_aligned = several->input.values.offset % 16 == 0;
+    for (uint32_t i = 0; i < several->n_weights; i++) {
+        const struct ocl_matrix *weight = several->weights[i];
+        n_rows += weight->rows;
+        is_aligned =
+            is_aligned && ocl_rows_aligned(weight->dtype, weight->cols) && weight->parts[0].data.offset % 16 == 0;
+    }
+    const struct ocl_tile tile = choose_tile(call, several->n, n_rows);
+    const size_t local[2] = {ocl_tuning_of(call->device)->lanes, 1};
+    const size_t groups[2] = {ocl_several_tiles(several, tile.rows), (several->n + tile.tokens - 1) / tile.tokens};
+    struct ocl_kernel *kernel = ocl_product_kernel(call, "product", "dense_several", several->weights[0]->dtype,
+                                                   OCL_PLAIN, &tile, is_aligned, "");
+    ocl_arg_span(call, kernel, several->input.values);
+    ocl_several_args(call, several, kernel);
     ocl_launch(call, kernel, 2, groups, local);
 }
 
@@ -322,6 +336,8 @@ ocl_several_launch(struct ocl_call *call, struct ocl_several *several)
     if (call->status == 0 && several->n_weights > 0) {
         if (several->input.form == OCL_HALVES) {
             launch_pair(call, several);
+        } else if (several->input.form == OCL_PARTS) {
+            ocl_bf16_several(call, several);
         } else {
             launch_plain(call, several);
         }

@@ -5,8 +5,9 @@
 #include "backends/opencl/opencl.h"
 #include "backends/opencl/tuning.h"
 
-/* The forms of activations (prepare.cl, product.cl; HALVES: tensor.cl).  BLOCKS and DIGITS give the contract's bits. */
-enum ocl_form { OCL_PLAIN = 0, OCL_QUADS, OCL_BLOCKS, OCL_DIGITS, OCL_HALVES };
+/* The forms of activations (prepare.cl, product.cl; HALVES: tensor.cl; PARTS: bf16_mma.cl).  BLOCKS and DIGITS give the
+ * contract's bits. */
+enum ocl_form { OCL_PLAIN = 0, OCL_QUADS, OCL_BLOCKS, OCL_DIGITS, OCL_HALVES, OCL_PARTS, OCL_N_FORMS };
 
 /* Rows of activations ready for a product. */
 struct ocl_input {
@@ -75,6 +76,15 @@ bool ocl_several_add(struct ocl_call *call, struct ocl_several *several, const s
                      const struct ocl_input *input, struct ocl_span y, bool round);
 /* Launches what was taken in. */
 void ocl_several_launch(struct ocl_call *call, struct ocl_several *several);
+/* Tiles of so many rows that the matrices have side by side. */
+size_t ocl_several_tiles(const struct ocl_several *several, uint32_t tile_rows);
+/* The kernel's arguments SEVERAL (several.cl). */
+void ocl_several_args(struct ocl_call *call, const struct ocl_several *several, struct ocl_kernel *kernel);
+
+/* bf16_mma.c: whether the weight's products with any number of rows are those of bf16_mma.cl, to which rows come as
+ * they are, form PARTS; and the products, in one launch. */
+bool ocl_bf16_fits(const struct ocl_call *call, const struct hearth_weight *weight);
+void ocl_bf16_several(struct ocl_call *call, const struct ocl_several *several);
 
 /* tensor.c: the kernel of tensor.cl for n_rows rows of the product, and its work-groups.  The input's form is HALVES.
  */

@@ -20,13 +20,15 @@ static const struct {
     const char *family, *under[MAX_UNDER];
 } under_some[] = {
     {"attend_mma", {"mma"}},
+    {"bf16_mma", {"mma", "several"}},
     {"few", {"mma", "tensor"}},
     {"index_mma", {"mma"}},
     {"many", {"mma", "tensor", "tile"}},
     {"measure_mma", {"mma"}},
     {"prepare", {"mma"}},
     {"probe", {"mma", "tensor"}},
-    {"routed", {"product"}},
+    {"product", {"several"}},
+    {"routed", {"several", "product"}},
     {"routed_mma", {"mma", "tensor", "tile"}},
 };
 

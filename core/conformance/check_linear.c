@@ -12,8 +12,21 @@ static const struct shape {
     {HEARTH_E2M1X2, 1, 32, 3, 1},    {HEARTH_E2M1X2, 4, 34, 7, 1},   {HEARTH_E2M1X2, 3, 160, 17, 1},
     {HEARTH_E2M1X2, 2, 2048, 40, 0}, {HEARTH_BF16, 1, 7, 2, 1},      {HEARTH_BF16, 3, 256, 31, 0},
     {HEARTH_BF16, 17, 513, 19, 1},   {HEARTH_F32, 2, 9, 3, 0},       {HEARTH_F32, 4, 300, 24, 0},
-    {HEARTH_E4M3, 1, 2048, 2048, 1}, {HEARTH_E4M3, 70, 384, 150, 1},
+    {HEARTH_E4M3, 1, 2048, 2048, 1}, {HEARTH_E4M3, 70, 384, 150, 1}, {HEARTH_BF16, 1, 4096, 33, 1},
+    {HEARTH_BF16, 12, 640, 20, 1},   {HEARTH_BF16, 33, 4096, 17, 0}, {HEARTH_BF16, 130, 384, 150, 1},
 };
+
+/* Gives odd rows, in every other block of 128, bits that a bf16 has not. */
+static void
+refine(struct check_trial *trial, float *x, uint32_t n, uint32_t n_in)
+{
+    for (uint32_t t = 1; t < n; t += 2) {
+        for (uint32_t i = 0; i < n_in; i++) {
+            float *value = &x[(uint64_t)t * n_in + i];
+            *value *= i / 128 % 2 == 0 ? (float)(1.0 + check_uniform(trial, 0.0, 0x1p-8)) : 1.0f;
+        }
+    }
+}
 
 /* y += the row's products; magnitudes += theirs */
 static void
@@ -40,7 +53,10 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     op->round_output = shape->round_output;
     /* 2e-9: so far below the floor of the activations' scale that codes are subnormal */
     const double magnitudes[] = {2.0, 1e-3, 2e-9};
-    const float *x = check_input(trial, "x", &op->x, op->n, op->n_in, magnitudes[index % 3]);
+    float *x = check_input(trial, "x", &op->x, op->n, op->n_in, magnitudes[index % 3]);
+    if (shape->dtype == HEARTH_BF16 || shape->dtype == HEARTH_F32) {
+        refine(trial, x, op->n, op->n_in);
+    }
     const float *w =
         check_weight_add(trial, &op->weight, HEARTH_WEIGHT_LINEAR, shape->dtype, op->n_out, op->n_in, 0.05);
     struct check_tensor *y = check_output(trial, "y", &op->y, op->n, op->n_out);

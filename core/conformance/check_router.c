@@ -7,9 +7,15 @@
 static const struct shape {
     uint32_t n, dim, n_experts, top_k;
     bool has_table, has_bias, has_twins;
+    uint32_t dtype; /* of the gate; 0: F32 */
 } shapes[] = {
-    {1, 1, 1, 1, false, true, false},      {3, 64, 8, 2, false, true, false}, {5, 257, 16, 6, true, false, false},
-    {2, 1024, 256, 6, false, true, false}, {4, 33, 12, 5, false, true, true}, {3, 128, 64, 8, false, false, true},
+    {1, 1, 1, 1, false, true, false, 0},
+    {3, 64, 8, 2, false, true, false, 0},
+    {5, 257, 16, 6, true, false, false, 0},
+    {2, 1024, 256, 6, false, true, false, 0},
+    {4, 33, 12, 5, false, true, true, 0},
+    {3, 128, 64, 8, false, false, true, 0},
+    {130, 256, 40, 6, false, true, true, HEARTH_BF16},
 };
 
 /* What verify works with. */
@@ -102,23 +108,27 @@ add_table(struct check_trial *trial, struct hearth_op_router *op, struct answer 
     };
 }
 
-/* gate as an F32 matrix, so that twins can be made */
+/* gate as a matrix of F32 or BF16, so that twins can be made; returns its values */
 static float *
-add_gate(struct check_trial *trial, struct hearth_op_router *op, bool has_twins)
+add_gate(struct check_trial *trial, struct hearth_op_router *op, const struct shape *shape)
 {
-    float *gate = check_alloc(trial, (uint64_t)op->n_experts * op->dim, sizeof *gate);
-    for (uint32_t i = 0; i < op->n_experts * op->dim; i++) {
-        const uint32_t twin = i >= op->dim * (op->n_experts / 2) ? i - op->dim * (op->n_experts / 2) : i;
-        gate[i] = has_twins && twin != i ? gate[twin] : (float)(check_normal(trial) / sqrt(op->dim));
+    const uint32_t n = op->n_experts * op->dim, half = op->dim * (op->n_experts / 2);
+    const bool is_bf16 = shape->dtype == HEARTH_BF16;
+    float *gate = check_alloc(trial, n, sizeof *gate);
+    uint16_t *bits = check_alloc(trial, n, sizeof *bits);
+    for (uint32_t i = 0; i < n; i++) {
+        gate[i] = shape->has_twins && i >= half ? gate[i - half] : (float)(check_normal(trial) / sqrt(op->dim));
+        bits[i] = hearth_bf16_from_f32(gate[i]);
+        gate[i] = is_bf16 ? hearth_bf16_to_f32(bits[i]) : gate[i];
     }
     trial->weights[trial->n_weights++] = (struct check_weight){
         .slot = &op->gate,
         .role = HEARTH_WEIGHT_LINEAR,
-        .matrices = {{.dtype = HEARTH_F32,
+        .matrices = {{.dtype = is_bf16 ? HEARTH_BF16 : HEARTH_F32,
                       .rows = op->n_experts,
                       .cols = op->dim,
-                      .data = gate,
-                      .data_bytes = 4ull * op->n_experts * op->dim}},
+                      .data = is_bf16 ? (const void *)bits : gate,
+                      .data_bytes = (is_bf16 ? sizeof *bits : sizeof *gate) * (uint64_t)n}},
         .n_matrices = 1,
     };
     return gate;
@@ -139,7 +149,7 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     const float *x = check_input(trial, "x", &op->x, op->n, op->dim, 2.0);
     check_tensor(trial, "routes", &op->routes, CHECK_OUT, (uint64_t)op->n * op->top_k, sizeof(struct hearth_route), 0);
     int32_t *ids = check_tensor(trial, "ids", &op->ids, CHECK_IN, op->n, sizeof *ids, 0);
-    const float *gate = add_gate(trial, op, shape->has_twins);
+    const float *gate = add_gate(trial, op, shape);
     if (shape->has_bias) {
         float *bias = check_weight_add(trial, &op->bias, HEARTH_WEIGHT_VECTOR, HEARTH_F32, 1, op->n_experts, 0.1);
         answer->bias = bias;
@@ -170,8 +180,9 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     }
     trial->verify = verify;
     trial->verify_context = answer;
-    snprintf(trial->name, sizeof trial->name, "n=%u dim=%u experts=%u top_k=%u%s%s", op->n, op->dim, op->n_experts,
-             op->top_k, shape->has_table ? " table" : "", shape->has_twins ? " twins" : "");
+    snprintf(trial->name, sizeof trial->name, "n=%u dim=%u experts=%u top_k=%u%s%s%s", op->n, op->dim, op->n_experts,
+             op->top_k, shape->has_table ? " table" : "", shape->has_twins ? " twins" : "",
+             shape->dtype == HEARTH_BF16 ? " bf16" : "");
 }
 
 const struct check check_router = {

@@ -106,7 +106,7 @@ EXTRA_tests_plugins_takeover_calls_test_DEPENDENCIES = $(EXTRA_tests_plugins_fal
 endif
 endif
 
-# The OpenCL backend: copies, limits, cache, faults.
+# The OpenCL backend: copies, limits, cache, faults; linears together.
 if HAVE_CHECK
 if BUILD_OPENCL
 check_PROGRAMS += tests/plugins/opencl_test
@@ -114,5 +114,10 @@ TESTS += tests/plugins/opencl_test
 tests_plugins_opencl_test_SOURCES = tests/plugins/opencl_test.c
 tests_plugins_opencl_test_CFLAGS = $(AM_CFLAGS) $(OPENCL_CFLAGS) $(JSONC_CFLAGS) $(CHECK_CFLAGS)
 tests_plugins_opencl_test_LDADD = backends/opencl/libopencl.la backends/host/libcheck.la $(JSONC_LIBS) $(CHECK_LIBS)
+check_PROGRAMS += tests/plugins/opencl_linears_test
+TESTS += tests/plugins/opencl_linears_test
+tests_plugins_opencl_linears_test_SOURCES = tests/plugins/opencl_linears_test.c
+tests_plugins_opencl_linears_test_CFLAGS = $(AM_CFLAGS) $(OPENCL_CFLAGS) $(CHECK_CFLAGS)
+tests_plugins_opencl_linears_test_LDADD = backends/opencl/libopencl.la backends/host/libcheck.la $(CHECK_LIBS)
 endif
 endif

@@ -142,11 +142,22 @@ enum cpu_form {
 
 /* Columns of bf16 pairs that are ordered together. */
 #define CPU_PAIRS_BLOCK 256u
+/* Those that lie together where tiles multiply them (cpu_pairs_at). */
+#define CPU_TILED_COLS 512u
 
 static inline uint64_t
 cpu_pairs_padded(uint64_t n)
 {
     return (n + CPU_PAIRS_BLOCK - 1) / CPU_PAIRS_BLOCK * CPU_PAIRS_BLOCK;
+}
+
+/* Where a token's pairs begin: of all tokens the first n_together columns, then the next and so on, so that what meets
+ * a tile of weights lies close.  col: a multiple of a block. */
+static inline uint64_t
+cpu_pairs_at(uint64_t n_together, uint64_t n_padded, uint64_t n_tokens, uint64_t token, uint64_t col)
+{
+    const uint64_t first = col / n_together * n_together, left = cpu_pairs_padded(n_padded) - first;
+    return first * n_tokens + token * (left < n_together ? left : n_together) + (col - first);
 }
 
 /* Of an input of no more tokens SPLIT holds also those that have pairs: for kernels that take a lone one that way. */

@@ -74,7 +74,7 @@ TIERED(k_pairs)(const float *x, uint64_t n, uint64_t n_padded, uint32_t dtype, u
             found |= _mm512_test_epi32_mask(bits[i], vi_set1(0xFFFF));
             found |= _mm512_mask_cmpgt_epu32_mask(is_number, above, vi_set1((int)((X_MOST - X_LEAST) << 23)));
         }
-        store_pairs(pairs + pairs_at(n_padded, n_tokens, token, k - k % PAIRS_BLOCK), k, dtype, bits);
+        store_pairs(pairs + cpu_pairs_at(PAIRS_COLS, n_padded, n_tokens, token, k - k % PAIRS_BLOCK), k, dtype, bits);
     }
     return found == 0;
 }

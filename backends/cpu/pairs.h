@@ -7,23 +7,15 @@
 #define PAIRS_STEP 64u /* elements that are decoded at once: two words of pairs */
 #define PAIRS_BLOCK CPU_PAIRS_BLOCK
 
-/* Columns that lie together, of all tokens the first so many, then the next and so on, so that what meets a tile of
- * weights lies close; and tokens that near_rows takes at most: those whose running sums the second cache keeps. */
+/* Columns that lie together (cpu_pairs_at), and tokens that near_rows takes at most: those whose running sums the
+ * second cache keeps. */
 #ifdef CPU_TILES
-#define PAIRS_COLS 512u
+#define PAIRS_COLS CPU_TILED_COLS
 #define PAIRS_BATCH 512u
 #else
 #define PAIRS_COLS 1024u
 #define PAIRS_BATCH 96u
 #endif
-
-/* Where a token's pairs begin; col: a multiple of a block. */
-LANE uint64_t
-pairs_at(uint64_t n_padded, uint64_t n_tokens, uint64_t token, uint64_t col)
-{
-    const uint64_t first = col / PAIRS_COLS * PAIRS_COLS, left = cpu_pairs_padded(n_padded) - first;
-    return first * n_tokens + token * (left < PAIRS_COLS ? left : PAIRS_COLS) + (col - first);
-}
 
 /* Where an element of a block lies, for weights of this type.  For tiles see k_tile_rows.c; else as `decode` has them,
  * and bf16 as it comes. */
@@ -52,7 +44,7 @@ token_pairs(const struct cpu_product *product, uint64_t token, uint64_t k)
 {
     const struct cpu_input *input = product->input;
     const uint16_t *pairs = product->weight->dtype == HEARTH_BF16 ? input->plain_pairs : input->pairs;
-    return pairs + pairs_at(input->n_padded, input->n, token, k);
+    return pairs + cpu_pairs_at(PAIRS_COLS, input->n_padded, input->n, token, k);
 }
 
 #ifdef __AVX512BF16__

@@ -51,7 +51,7 @@ fill_pairs(uint64_t cols, float *x)
         const uint64_t token = i / n, k = i % n, at = k % CPU_PAIRS_BLOCK;
         x[i] =
             k < cols ? hearth_e4m3_to_f32((uint8_t)(next_random() % 0x7F)) * (token % 2 == 0 ? 1.0f : -0.125f) : 0.0f;
-        pairs[cpu_pairs_at(n, MAX_TOKENS, token, k - at) + at % 32 / 4 * 32 + at / 64 * 8 + at % 2 * 4 +
+        pairs[cpu_pairs_at(CPU_TILED_COLS, n, MAX_TOKENS, token, k - at) + at % 32 / 4 * 32 + at / 64 * 8 + at % 2 * 4 +
               at / 32 % 2 * 2 + at % 4 / 2] = (uint16_t)(hearth_f32_bits(x[i]) >> 16);
     }
     input = (struct cpu_input){.n = MAX_TOKENS, .n_in = cols, .n_padded = n, .pairs = pairs};

@@ -83,11 +83,11 @@ TIERED(k_pairs)(const float *x, uint64_t n, uint64_t n_padded, uint32_t dtype, u
 LANE bool
 scales_are_near(const struct host_matrix *weight, uint64_t row)
 {
-    const float *scales = row_scales(weight, row);
     bool near = true;
     if (weight->dtype != HEARTH_E4M3) {
         return true;
     }
+    const float *scales = row_scales(weight, row);
     for (uint64_t b = 0; b < cpu_padded(weight->cols) / HOST_ACT_BLOCK; b++) {
         near &= (hearth_f32_bits(scales[b]) >> 23) - SCALE_LEAST <= SCALE_MOST - SCALE_LEAST;
     }

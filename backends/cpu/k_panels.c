@@ -200,13 +200,13 @@ look_up_four(const uint8_t *codes, unsigned pair, unsigned second)
     return look_up(second ? high_halves(raw) : low_halves(raw));
 }
 
-static void
-look_up_chunk(struct chunk *chunk)
+LANE void
+look_up_blocks(struct chunk *chunk, const unsigned n_words)
 {
-    const unsigned n_words = chunk->n_panels * PARTS;
     for (unsigned block = 0; block < chunk->n_blocks; block++) {
-        fetch_next(chunk, block, chunk->n_panels);
+        fetch_next(chunk, block, n_words / PARTS);
         look_up_scales(chunk, block, n_words);
+        UNROLL
         for (unsigned i = 0; i < n_words; i++) {
             const uint8_t *codes = block_codes(chunk->panels[i / PARTS], chunk->first + block) + i % PARTS * 4 * W;
             UNROLL
@@ -214,6 +214,16 @@ look_up_chunk(struct chunk *chunk)
                 vi_store(chunk->halves[block][j][i], look_up_four(codes, j / 2, j % 2));
             }
         }
+    }
+}
+
+static void
+look_up_chunk(struct chunk *chunk)
+{
+    if (chunk->n_panels == PANELS) {
+        look_up_blocks(chunk, WORDS);
+    } else {
+        look_up_blocks(chunk, PARTS);
     }
     chunk->is_new = false;
 }

@@ -212,6 +212,9 @@ cpu_slot_of(const struct cpu_product *product, uint64_t i)
     return product->slots == NULL ? i : product->slots[i];
 }
 
+/* Panels that several tokens pass side by side, where the tier has the registers: a piece of work has no fewer. */
+#define CPU_PANELS_AT_ONCE 2u
+
 /* Threads take rows in units of 16, so that none shares a panel, or a line of y, with another. */
 #define CPU_ROW_UNIT CPU_PANEL_ROWS
 

@@ -12,9 +12,7 @@
 #include "backends/cpu/kernels.h"
 
 #define MANY_TOKENS 32u
-/* Several tokens pass two panels at a time, and many once for all of an item's units. */
-#define UNITS_FOR_SEVERAL 2u
-#define UNITS_FOR_MANY 4u
+#define UNITS_AT_ONCE 4u /* many tokens pass once for all of them */
 
 /* Routes of one expert, and its three matrices. */
 struct group {
@@ -212,8 +210,8 @@ static void
 take_space(struct host_call *call, struct ffn *work)
 {
     work->kernels = call->device->kernels;
-    work->n_at_once = work->n_hidden >= MANY_TOKENS * work->n_groups ? UNITS_FOR_MANY
-                      : work->n_hidden >= 2 * work->n_groups         ? UNITS_FOR_SEVERAL
+    work->n_at_once = work->n_hidden >= MANY_TOKENS * work->n_groups ? UNITS_AT_ONCE
+                      : work->n_hidden >= 2 * work->n_groups         ? CPU_PANELS_AT_ONCE
                                                                      : 1;
     work->gates = host_scratch_take(call, work->n_hidden * work->inner, sizeof *work->gates);
     work->ups = host_scratch_take(call, work->n_hidden * work->inner, sizeof *work->ups);

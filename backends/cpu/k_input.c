@@ -88,7 +88,6 @@ TIERED(k_dequantise)(float *values, const uint8_t *scales, uint64_t n_padded)
     }
 }
 
-/* Digits are balanced: -base/2 .. base/2 - 1, so that they are signed bytes and the last one takes the sign. */
 static enum cpu_digits_kind
 scale_kind(unsigned scale)
 {
@@ -98,6 +97,7 @@ scale_kind(unsigned scale)
     return scale >= FREE_LEAST && scale <= FREE_MOST ? CPU_DIGITS_FREE : CPU_DIGITS_LIMITED;
 }
 
+/* Digits are balanced: -base/2 .. base/2 - 1, so that they are signed bytes and the last one takes the sign. */
 enum cpu_digits_kind
 TIERED(k_digits)(const float *values, const uint8_t *scales, uint64_t n_padded, struct cpu_digits *out)
 {
@@ -115,7 +115,8 @@ TIERED(k_digits)(const float *values, const uint8_t *scales, uint64_t n_padded, 
         const int shift = any == 0 ? 0 : __builtin_ctz(any);
         memset(out, 0, sizeof *out);
         out->scale = scales[begin / HOST_ACT_BLOCK];
-        kind = scale_kind(out->scale) > kind ? scale_kind(out->scale) : kind;
+        const enum cpu_digits_kind own = scale_kind(out->scale);
+        kind = own > kind ? own : kind;
         out->shift = (uint8_t)shift;
         out->worth = ((int32_t)out->scale - 127 - 10 + shift) * (1 << 23);
         for (unsigned i = 0; i < 32 / W; i++) {

@@ -127,7 +127,7 @@ sum_panel(const unsigned char *panel, uint64_t n_blocks, const struct cpu_digits
 /* Several tokens: a chunk of as many panels as fill two words is looked up once for all of them, by the first of them
  * while they meet it: the look-up is done beside the products, on other units. */
 #ifdef __AVX512VNNI__
-#define PANELS 2u /* at once */
+#define PANELS CPU_PANELS_AT_ONCE
 #define TOKENS 6u
 #define STEPS ONE_BY_ONE /* laid out, they would not fit what caches decoded instructions */
 #else

@@ -53,7 +53,7 @@ least_rows(const struct cpu_product *product, uint32_t n_threads)
     const struct host_matrix *weight = product->weight;
     uint64_t rows = CPU_PANEL_ROWS;
     if (weight->packing == CPU_PANELS) {
-        return product->n_tokens == 1 ? CPU_PANEL_ROWS : 2 * CPU_PANEL_ROWS;
+        return product->n_tokens == 1 ? CPU_PANEL_ROWS : CPU_PANELS_AT_ONCE * CPU_PANEL_ROWS;
     }
     if (product->n_tokens == 1) {
         return 4;

@@ -109,7 +109,6 @@ cpu_tier_best(void)
 int
 cpu_tier_default(int best)
 {
-    __builtin_cpu_init();
     return best == CPU_TIER_BF16 && !__builtin_cpu_is("amd") ? CPU_TIER_VNNI : best;
 }
 

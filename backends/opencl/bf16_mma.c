@@ -20,6 +20,7 @@
 
 #define DEFINES_BYTES 96
 
+/* Rows that fit have at most 64 blocks: the kernels' flags are bits of a ulong. */
 bool
 ocl_bf16_fits(const struct ocl_call *call, const struct hearth_weight *weight)
 {

@@ -132,6 +132,13 @@ struct cpu_digits {
 /* A row of them: no scale makes a product meet a limit of the contract; one may; one is a NaN. */
 enum cpu_digits_kind { CPU_DIGITS_FREE, CPU_DIGITS_LIMITED, CPU_DIGITS_NAN };
 
+/* Beside digits, for tiles: the same activations as bf16, times their scales.  The even ones of eight columns come
+ * before the odd. */
+struct cpu_blocks {
+    uint16_t *pairs;   /* as cpu_tiled_at has them */
+    uint16_t *inexact; /* [n][cpu_chunks]: blocks of 32 whose sums of products may need more bits than f32 has */
+};
+
 enum cpu_form {
     CPU_FORM_PLAIN = 1,  /* f32, in order */
     CPU_FORM_SPLIT = 2,  /* f32, each 4 W elements in the order of vf_load_e4m3, times E4M3_LIFT */
@@ -140,10 +147,15 @@ enum cpu_form {
     CPU_FORM_PAIRS = 16  /* bf16 of x itself, where the tier multiplies pairs */
 };
 
+/* Fewer tokens meet a panel faster by digits. */
+#define CPU_TILED_TOKENS 5u
+
 /* Columns of bf16 pairs that are ordered together. */
 #define CPU_PAIRS_BLOCK 256u
-/* Those that lie together where tiles multiply them (cpu_pairs_at). */
+/* Where tiles multiply them: columns that pass before the next are read, tokens and columns of a tile. */
 #define CPU_TILED_COLS 512u
+#define CPU_TILE_TOKENS 16u
+#define CPU_TILE_COLS 32u
 
 static inline uint64_t
 cpu_pairs_padded(uint64_t n)
@@ -160,6 +172,31 @@ cpu_pairs_at(uint64_t n_together, uint64_t n_padded, uint64_t n_tokens, uint64_t
     return first * n_tokens + token * (left < n_together ? left : n_together) + (col - first);
 }
 
+/* Tokens for which there is room. */
+static inline uint64_t
+cpu_pairs_tokens(uint64_t n_tokens)
+{
+    return (n_tokens + CPU_TILE_TOKENS - 1) / CPU_TILE_TOKENS * CPU_TILE_TOKENS;
+}
+
+/* The same where tiles multiply them: within the first CPU_TILED_COLS columns 16 tokens and then the next 16, and of
+ * those a tile behind the other, as it is loaded.  col: a multiple of CPU_TILE_COLS. */
+static inline uint64_t
+cpu_tiled_at(uint64_t n_padded, uint64_t n_tokens, uint64_t token, uint64_t col)
+{
+    const uint64_t first = col / CPU_TILED_COLS * CPU_TILED_COLS, left = cpu_pairs_padded(n_padded) - first;
+    const uint64_t n_cols = left < CPU_TILED_COLS ? left : CPU_TILED_COLS, in_tile = token % CPU_TILE_TOKENS;
+    return first * cpu_pairs_tokens(n_tokens) + (token - in_tile) * n_cols + (col - first) * CPU_TILE_TOKENS +
+           in_tile * CPU_TILE_COLS;
+}
+
+/* Chunks of the contract's sums (HEARTH_EXPERT_CHUNK). */
+static inline uint64_t
+cpu_chunks(uint64_t n_padded)
+{
+    return (n_padded + HEARTH_EXPERT_CHUNK - 1) / HEARTH_EXPERT_CHUNK;
+}
+
 /* Of an input of no more tokens SPLIT holds also those that have pairs: for kernels that take a lone one that way. */
 #define CPU_FEW_TOKENS 16u
 
@@ -172,6 +209,7 @@ struct cpu_input {
     const bool *has_plain_pairs; /* [n] */
     const struct cpu_digits *digits;    /* [n][n_padded / 32] */
     const uint8_t *digits_kinds;        /* [n], with digits */
+    struct cpu_blocks blocks;           /* of CPU_TILED_TOKENS or more, where the tier has tiles for them */
     const uint8_t *scales;              /* [n][n_padded / 128], with codes */
 };
 

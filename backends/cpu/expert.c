@@ -13,6 +13,7 @@
 
 #define MANY_TOKENS 32u
 #define UNITS_AT_ONCE 4u /* many tokens pass once for all of them */
+#define TILED_UNITS 32u
 
 /* Routes of one expert, and its three matrices. */
 struct group {
@@ -206,13 +207,23 @@ run_lists(struct cpu_pool *pool, const struct parts *parts, uint64_t n_tokens, b
     }
 }
 
+/* Where there are tiles, an item gathers its tokens once for all of its units. */
+static uint64_t
+units_at_once(const struct ffn *work)
+{
+    if (work->kernels->blocks != NULL && work->contract && work->n_hidden >= CPU_TILED_TOKENS * work->n_groups) {
+        return TILED_UNITS;
+    }
+    return work->n_hidden >= MANY_TOKENS * work->n_groups ? UNITS_AT_ONCE
+           : work->n_hidden >= 2 * work->n_groups         ? CPU_PANELS_AT_ONCE
+                                                          : 1;
+}
+
 static void
 take_space(struct host_call *call, struct ffn *work)
 {
     work->kernels = call->device->kernels;
-    work->n_at_once = work->n_hidden >= MANY_TOKENS * work->n_groups ? UNITS_AT_ONCE
-                      : work->n_hidden >= 2 * work->n_groups         ? CPU_PANELS_AT_ONCE
-                                                                     : 1;
+    work->n_at_once = units_at_once(work);
     work->gates = host_scratch_take(call, work->n_hidden * work->inner, sizeof *work->gates);
     work->ups = host_scratch_take(call, work->n_hidden * work->inner, sizeof *work->ups);
     work->identity = host_scratch_take(call, work->n_hidden, sizeof *work->identity);

@@ -11,6 +11,7 @@ struct prepare {
     bool *has_pairs, *has_plain_pairs;
     uint64_t n;
     struct cpu_digits *digits;
+    struct cpu_blocks blocks;
     uint8_t *digits_kinds;
     uint8_t *scales;
     float *values; /* [threads][n_padded] */
@@ -52,6 +53,9 @@ prepare_quantised(const struct prepare *work, uint64_t t, uint32_t thread)
     if (work->digits != NULL) {
         struct cpu_digits *digits = work->digits + t * (n / HOST_E2M1_BLOCK);
         work->digits_kinds[t] = (uint8_t)work->kernels->digits(values, scales, n, digits);
+        if (work->blocks.pairs != NULL) {
+            work->kernels->blocks(values, scales, digits, n, t, work->n, &work->blocks);
+        }
     }
     if (work->codes != NULL) {
         work->kernels->split(values, n, n, work->codes + t * n);
@@ -99,11 +103,11 @@ cpu_input_prepare(struct host_call *call, const float *x, uint64_t n, uint64_t n
         work.split = host_scratch_take(call, n_values, sizeof *work.split);
     }
     if (wanted.forms & CPU_FORM_SPLIT && work.kernels->pairs != NULL) {
-        work.pairs = host_scratch_take(call, n * cpu_pairs_padded(n_in), sizeof *work.pairs);
+        work.pairs = host_scratch_take(call, cpu_pairs_tokens(n) * cpu_pairs_padded(n_in), sizeof *work.pairs);
         work.has_pairs = host_scratch_take(call, n, sizeof *work.has_pairs);
     }
     if (wanted.forms & CPU_FORM_PAIRS && work.kernels->pairs != NULL) {
-        work.plain_pairs = host_scratch_take(call, n * cpu_pairs_padded(n_in), sizeof *work.plain_pairs);
+        work.plain_pairs = host_scratch_take(call, cpu_pairs_tokens(n) * cpu_pairs_padded(n_in), sizeof *work.plain_pairs);
         work.has_plain_pairs = host_scratch_take(call, n, sizeof *work.has_plain_pairs);
     }
     if (wanted.forms & CPU_FORM_CODES) {
@@ -112,6 +116,10 @@ cpu_input_prepare(struct host_call *call, const float *x, uint64_t n, uint64_t n
     if (wanted.forms & CPU_FORM_DIGITS) {
         work.digits = host_scratch_take(call, n_values / HOST_E2M1_BLOCK, sizeof *work.digits);
         work.digits_kinds = host_scratch_take(call, n, sizeof *work.digits_kinds);
+    }
+    if (wanted.forms & CPU_FORM_DIGITS && work.kernels->blocks != NULL && n >= CPU_TILED_TOKENS) {
+        work.blocks.pairs = host_scratch_take(call, cpu_pairs_tokens(n) * cpu_pairs_padded(n_in), sizeof *work.blocks.pairs);
+        work.blocks.inexact = host_scratch_take(call, n * cpu_chunks(n_in), sizeof *work.blocks.inexact);
     }
     if (wanted.quantise) {
         work.scales = host_scratch_take(call, n_values / HOST_ACT_BLOCK, 1);
@@ -137,6 +145,7 @@ cpu_input_prepare(struct host_call *call, const float *x, uint64_t n, uint64_t n
         .codes = work.codes,
         .digits = work.digits,
         .digits_kinds = work.digits_kinds,
+        .blocks = work.blocks,
         .scales = work.scales,
     };
 }

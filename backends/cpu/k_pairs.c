@@ -16,6 +16,8 @@
 #define SCALE_LEAST (127u - 40u)
 #define SCALE_MOST (127u + 40u)
 
+#define TILE_STEP (CPU_TILE_TOKENS * CPU_TILE_COLS) /* from a tile to the next */
+
 /* Quarters of a word, `step` elements apart. */
 LANE void
 store_to_tiles(uint16_t *out, unsigned step, vi word)
@@ -38,16 +40,17 @@ store_pairs(uint16_t *out, uint64_t k, uint32_t dtype, const vi bits[4])
     if (dtype == HEARTH_BF16) { /* a pair of each word for each tile */
         const vi order = _mm512_setr_epi32(0, 8, 16, 24, 1, 9, 17, 25, 2, 10, 18, 26, 3, 11, 19, 27);
         uint16_t *at = out + k % PAIRS_BLOCK / 8;
-        store_to_tiles(at, 32, _mm512_permutex2var_epi32(first, order, second));
-        store_to_tiles(at + 128, 32, _mm512_permutex2var_epi32(first, vi_add(order, vi_set1(4)), second));
+        store_to_tiles(at, TILE_STEP, _mm512_permutex2var_epi32(first, order, second));
+        store_to_tiles(at + 4 * TILE_STEP, TILE_STEP,
+                       _mm512_permutex2var_epi32(first, vi_add(order, vi_set1(4)), second));
         return;
     }
     /* of four neighbours the even ones, then the odd; then those of both halves in turn: 16 bytes for each tile */
     const vi order = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15));
     const vi a = _mm512_shuffle_epi8(first, order), b = _mm512_shuffle_epi8(second, order);
     const vi even = _mm512_unpacklo_epi32(a, b), odd = _mm512_unpackhi_epi32(a, b);
-    store_to_tiles(out + k % PAIRS_BLOCK / 8, 64, even);
-    store_to_tiles(out + k % PAIRS_BLOCK / 8 + 32, 64, odd);
+    store_to_tiles(out + k % PAIRS_BLOCK / 8, 2 * TILE_STEP, even);
+    store_to_tiles(out + k % PAIRS_BLOCK / 8 + TILE_STEP, 2 * TILE_STEP, odd);
 #else
     const vi even = _mm512_setr_epi64(0, 1, 4, 5, 8, 9, 12, 13), odd = _mm512_add_epi64(even, _mm512_set1_epi64(2));
     const bool as_it_comes = dtype == HEARTH_BF16;
@@ -74,7 +77,7 @@ TIERED(k_pairs)(const float *x, uint64_t n, uint64_t n_padded, uint32_t dtype, u
             found |= _mm512_test_epi32_mask(bits[i], vi_set1(0xFFFF));
             found |= _mm512_mask_cmpgt_epu32_mask(is_number, above, vi_set1((int)((X_MOST - X_LEAST) << 23)));
         }
-        store_pairs(pairs + cpu_pairs_at(PAIRS_COLS, n_padded, n_tokens, token, k - k % PAIRS_BLOCK), k, dtype, bits);
+        store_pairs(pairs + pairs_at(n_padded, n_tokens, token, k - k % PAIRS_BLOCK), k, dtype, bits);
     }
     return found == 0;
 }
@@ -106,7 +109,7 @@ far_row(const struct cpu_product *product, uint64_t i, uint64_t row)
         for (uint64_t col = k; col < n && col < k + PAIRS_BLOCK; col++) {
             const float scale = row_scales(weight, row)[col / HOST_ACT_BLOCK];
             total += (double)hearth_e4m3_to_f32(weight->data[row * n + col]) * (double)scale *
-                     (double)hearth_bf16_to_f32(x[place_in_block(HEARTH_E4M3, (unsigned)(col - k))]);
+                     (double)hearth_bf16_to_f32(x[pair_from(place_in_block(HEARTH_E4M3, (unsigned)(col - k)))]);
         }
     }
     const float y = (float)total;

@@ -17,7 +17,12 @@ const struct cpu_kernels TIERED(cpu_kernels) = {
 #else
     .rows = TIERED(k_rows),
 #endif
+#ifdef CPU_TILES
+    .blocks = TIERED(k_blocks),
+    .panels = TIERED(k_tile_panels),
+#else
     .panels = TIERED(k_panels),
+#endif
     .panels_exact = TIERED(k_panels_exact),
     .rows_exact = TIERED(k_rows_exact),
     .swiglu = TIERED(k_swiglu),

@@ -10,45 +10,12 @@
  * and odd sums of eight tiles.  Tokens' tiles are read where k_pairs left them.  Those of the weights hold pairs of
  * columns, each of 16 rows: codes are brought into that order as they are, before they become bf16.  Weights of bf16
  * have the order in which they lie: 16 words of 16. */
-#include "backends/cpu/pairs.h"
+#include "backends/cpu/tiles.h"
 
-#define TILE 16u /* tokens, rows, and pairs of columns in a tile */
-#define COLS 32u
+#define COLS CPU_TILE_COLS
 #define CHUNK PAIRS_COLS
 #define MAX_TILES (HOST_ACT_BLOCK / TILE)
 #define MAX_BLOCKS (PAIRS_BATCH / TILE)
-
-/* Tiles by name: two of tokens, two of weights, and what they add to. */
-#define SUMS_00 0
-#define SUMS_01 1
-#define SUMS_10 2
-#define SUMS_11 3
-#define TOKENS_0 4
-#define TOKENS_1 5
-#define ROWS_0 6
-#define ROWS_1 7
-
-struct tile_shapes {
-    uint8_t palette, start_row, reserved[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-};
-
-/* A compiler need not know what the tiles' instructions read. */
-#define WRITTEN() __asm__ volatile("" ::: "memory")
-
-static void
-shape_tiles(uint64_t n_tokens)
-{
-    const uint8_t n = (uint8_t)(n_tokens < TILE ? n_tokens : TILE);
-    const struct tile_shapes shapes = {
-        .palette = 1,
-        .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
-        .rows = {n, n, n, n, n, n, TILE, TILE},
-    };
-    WRITTEN();
-    _tile_loadconfig(&shapes);
-}
 
 /* Rows of a chunk: [tile of columns][pair][row] */
 struct decoded {
@@ -303,71 +270,44 @@ decode_rows(const struct host_matrix *weight, uint64_t row, uint64_t n_rows, uin
     }
 }
 
-/* 16 tokens, or all there are: of the product's list those from first.  step: between them in the input, if it is the
- * same between all of them. */
+/* 16 tokens, or the rest, of the product's list; is_whole: they are the rows of one tile. */
 struct block {
-    uint64_t first;
-    int64_t step;
-    bool is_even;
+    uint64_t first, n;
+    bool is_whole;
 };
 
-/* The last tokens have a block that may overlap the one before: what both compute is the same. */
-static uint64_t
-cut_blocks(const struct cpu_product *product, uint64_t n_in_block, struct block *blocks)
+static struct block
+block_of(const struct cpu_product *product, uint64_t first)
 {
-    const uint64_t n_blocks = (product->n_tokens + TILE - 1) / TILE;
-    for (uint64_t b = 0; b < n_blocks; b++) {
-        struct block *block = &blocks[b];
-        block->first = b * TILE + n_in_block <= product->n_tokens ? b * TILE : product->n_tokens - n_in_block;
-        const int64_t first = (int64_t)cpu_token_of(product, block->first);
-        block->step = n_in_block > 1 ? (int64_t)cpu_token_of(product, block->first + 1) - first : 1;
-        block->is_even = true;
-        for (uint64_t i = 1; i < n_in_block; i++) {
-            block->is_even &= (int64_t)cpu_token_of(product, block->first + i) == first + (int64_t)i * block->step;
-        }
+    const uint64_t left = product->n_tokens - first, token = cpu_token_of(product, first);
+    struct block block = {first, left < TILE ? left : TILE, token % TILE == 0};
+    for (uint64_t i = 1; i < block.n; i++) {
+        block.is_whole &= cpu_token_of(product, first + i) == token + i;
     }
-    return n_blocks;
+    return block;
 }
 
-struct tokens {
-    const uint16_t *pairs;
-    ptrdiff_t stride; /* bytes between tokens */
-};
-
-/* A chunk's n columns, whole blocks, of some tokens, gathered in room if they do not lie evenly. */
-static struct tokens
-find_tokens(const struct cpu_product *product, const struct block *block, uint64_t n_in_block, uint64_t begin,
-            uint64_t n, uint16_t *room)
+/* A chunk's n columns of a block, gathered in room if they are not one tile behind the other.  Tiles may have rows
+ * that belong to no token: what these add up to is not looked at. */
+static const uint16_t *
+find_tokens(const struct cpu_product *product, const struct block *block, uint64_t begin, uint64_t n,
+            uint16_t (*room)[TILE][COLS])
 {
-    if (block->is_even) {
-        return (struct tokens){token_pairs(product, cpu_token_of(product, block->first), begin),
-                               (ptrdiff_t)(block->step * (int64_t)n * 2)};
+    if (block->is_whole) {
+        return token_pairs(product, cpu_token_of(product, block->first), begin);
     }
-    for (uint64_t i = 0; i < n_in_block; i++) {
-        memcpy(room + i * n, token_pairs(product, cpu_token_of(product, block->first + i), begin), n * sizeof *room);
+    for (uint64_t i = 0; i < block->n; i++) {
+        gather_token(product, block->first + i, begin, n, room, i);
     }
-    return (struct tokens){room, (ptrdiff_t)(n * 2)};
-}
-
-/* Tiles come from the second cache at half the speed. */
-#define AHEAD 2u
-
-LANE void
-ask_for(const uint16_t *tile, ptrdiff_t stride)
-{
-    for (unsigned row = 0; row < TILE; row++) {
-        _mm_prefetch((const char *)tile + (ptrdiff_t)row * stride, _MM_HINT_T0);
-    }
+    return room[0][0];
 }
 
 /* sums: [block][row tile] */
 LANE void
-meet(const struct tokens *tokens, const bool has_two_blocks, const struct decoded *rows, const bool has_two_tiles,
+meet(const uint16_t *const tokens[2], const bool has_two_blocks, const struct decoded *rows, const bool has_two_tiles,
      uint64_t n_tiles, float (*const sums[2][2])[TILE])
 {
-    const uint16_t *x0 = tokens[0].pairs, *x1 = tokens[has_two_blocks].pairs;
-    const ptrdiff_t stride0 = tokens[0].stride, stride1 = tokens[has_two_blocks].stride;
-    WRITTEN();
+    TILES_WRITTEN();
     _tile_loadd(SUMS_00, sums[0][0], 4 * TILE);
     if (has_two_tiles) {
         _tile_loadd(SUMS_01, sums[0][1], 4 * TILE);
@@ -379,19 +319,15 @@ meet(const struct tokens *tokens, const bool has_two_blocks, const struct decode
         _tile_loadd(SUMS_11, sums[1][1], 4 * TILE);
     }
     for (uint64_t i = 0; i < n_tiles; i++) {
-        ask_for(x0 + (i + AHEAD) * COLS, stride0);
-        if (has_two_blocks) {
-            ask_for(x1 + (i + AHEAD) * COLS, stride1);
-        }
         _tile_loadd(ROWS_0, rows[0].pairs[i], 4 * TILE);
-        _tile_loadd(TOKENS_0, x0 + i * COLS, stride0);
+        _tile_loadd(TOKENS_0, tokens[0] + i * TILE * COLS, 2 * COLS);
         _tile_dpbf16ps(SUMS_00, TOKENS_0, ROWS_0);
         if (has_two_tiles) {
             _tile_loadd(ROWS_1, rows[1].pairs[i], 4 * TILE);
             _tile_dpbf16ps(SUMS_01, TOKENS_0, ROWS_1);
         }
         if (has_two_blocks) {
-            _tile_loadd(TOKENS_1, x1 + i * COLS, stride1);
+            _tile_loadd(TOKENS_1, tokens[1] + i * TILE * COLS, 2 * COLS);
             _tile_dpbf16ps(SUMS_10, TOKENS_1, ROWS_0);
         }
         if (has_two_blocks && has_two_tiles) {
@@ -408,11 +344,11 @@ meet(const struct tokens *tokens, const bool has_two_blocks, const struct decode
     if (has_two_blocks && has_two_tiles) {
         _tile_stored(SUMS_11, sums[1][1], 4 * TILE);
     }
-    WRITTEN();
+    TILES_WRITTEN();
 }
 
 static NOT_INLINED void
-meet_any(const struct tokens *tokens, bool has_two_blocks, const struct decoded *rows, bool has_two_tiles,
+meet_any(const uint16_t *const tokens[2], bool has_two_blocks, const struct decoded *rows, bool has_two_tiles,
          uint64_t n_tiles, float (*const sums[2][2])[TILE])
 {
     if (has_two_blocks && has_two_tiles) {
@@ -430,9 +366,9 @@ meet_any(const struct tokens *tokens, bool has_two_blocks, const struct decoded 
 struct work {
     _Alignas(64) float sums[MAX_TILES][MAX_BLOCKS][TILE][TILE]; /* [row tile][block][token][row] */
     struct decoded rows[2];
-    uint16_t room[2][TILE * CHUNK];
+    _Alignas(64) uint16_t room[2][CHUNK / COLS][TILE][COLS];
     struct block blocks[MAX_BLOCKS];
-    uint64_t n_blocks, n_in_block;
+    uint64_t n_blocks;
 };
 
 /* All tokens meet the tiles `tile` and, if there are two, the next. */
@@ -443,9 +379,8 @@ meet_tiles(const struct cpu_product *product, struct work *work, uint64_t tile, 
     for (uint64_t b = 0; b < work->n_blocks; b += 2) {
         const bool has_two_blocks = b + 1 < work->n_blocks;
         const uint64_t next = b + has_two_blocks, next_tile = tile + has_two_tiles;
-        const struct tokens tokens[2] = {
-            find_tokens(product, &work->blocks[b], work->n_in_block, begin, n, work->room[0]),
-            find_tokens(product, &work->blocks[next], work->n_in_block, begin, n, work->room[1])};
+        const uint16_t *const tokens[2] = {find_tokens(product, &work->blocks[b], begin, n, work->room[0]),
+                                           find_tokens(product, &work->blocks[next], begin, n, work->room[1])};
         float(*const sums[2][2])[TILE] = {{work->sums[tile][b], work->sums[next_tile][b]},
                                           {work->sums[tile][next], work->sums[next_tile][next]}};
         meet_any(tokens, has_two_blocks, work->rows, has_two_tiles, n / COLS, sums);
@@ -456,7 +391,7 @@ static void
 store_sums(const struct cpu_product *product, const struct work *work, uint64_t row, uint64_t n_rows)
 {
     for (uint64_t b = 0; b < work->n_blocks; b++) {
-        for (uint64_t i = 0; i < work->n_in_block; i++) {
+        for (uint64_t i = 0; i < work->blocks[b].n; i++) {
             float *y = product->y + cpu_slot_of(product, work->blocks[b].first + i) * product->y_stride + row;
             for (uint64_t r = 0; r < n_rows; r += W) {
                 const vf sums = vf_load(work->sums[r / TILE][b][i] + r % TILE);
@@ -474,8 +409,10 @@ TIERED(k_near_rows)(const struct cpu_product *product, uint64_t row, uint64_t n_
     if (go_alone(product, row, n_rows)) {
         return;
     }
-    work.n_in_block = product->n_tokens < TILE ? product->n_tokens : TILE;
-    work.n_blocks = cut_blocks(product, work.n_in_block, work.blocks);
+    work.n_blocks = (product->n_tokens + TILE - 1) / TILE;
+    for (uint64_t b = 0; b < work.n_blocks; b++) {
+        work.blocks[b] = block_of(product, b * TILE);
+    }
     for (uint64_t tile = 0; tile < n_row_tiles; tile++) {
         memset(work.sums[tile], 0, work.n_blocks * sizeof work.sums[tile][0]);
     }

@@ -87,6 +87,9 @@ struct cpu_kernels {
     void (*dequantise)(float *values, const uint8_t *scales, uint64_t n_padded);
     enum cpu_digits_kind (*digits)(const float *values, const uint8_t *scales, uint64_t n_padded,
                                    struct cpu_digits *out);
+    /* Where the tier has tiles for panels, else NULL: one of n_tokens tokens, of the same values and scales. */
+    void (*blocks)(const float *values, const uint8_t *scales, const struct cpu_digits *digits, uint64_t n_padded,
+                   uint64_t token, uint64_t n_tokens, const struct cpu_blocks *blocks);
 
     /* Rows begin .. end-1 of a product (of panels: begin a multiple of 16): rows with f32 input, panels by digits,
      * panels with f32 input, rows by codes. */

@@ -21,6 +21,10 @@ void TIERED(k_rows_pairs)(const struct cpu_product *product, uint64_t begin, uin
  */
 void TIERED(k_near_rows)(const struct cpu_product *product, uint64_t row, uint64_t n_rows);
 void TIERED(k_panels)(const struct cpu_product *product, uint64_t begin, uint64_t end);
+/* With tiles: what they take of the input, and panels for several tokens; few are left to k_panels. */
+void TIERED(k_blocks)(const float *values, const uint8_t *scales, const struct cpu_digits *digits, uint64_t n_padded,
+                      uint64_t token, uint64_t n_tokens, const struct cpu_blocks *blocks);
+void TIERED(k_tile_panels)(const struct cpu_product *product, uint64_t begin, uint64_t end);
 void TIERED(k_panels_exact)(const struct cpu_product *product, uint64_t begin, uint64_t end);
 void TIERED(k_rows_exact)(const struct cpu_product *product, uint64_t begin, uint64_t end);
 void TIERED(k_swiglu)(float *gates, const float *ups, uint64_t n, float limit, const float *weight, bool native);

@@ -33,7 +33,10 @@ CPU_KERNELS = \
 	backends/cpu/lanes512.h \
 	backends/cpu/pairs.h \
 	backends/cpu/panels.h
-CPU_TILE_KERNELS = backends/cpu/k_tile_rows.c
+CPU_TILE_KERNELS = \
+	backends/cpu/k_tile_panels.c \
+	backends/cpu/k_tile_rows.c \
+	backends/cpu/tiles.h
 CPU_AVX2 = -mavx2 -mfma -mf16c -mbmi -mbmi2
 CPU_AVX512 = $(CPU_AVX2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
 

@@ -7,8 +7,8 @@
 #define PAIRS_STEP 64u /* elements that are decoded at once: two words of pairs */
 #define PAIRS_BLOCK CPU_PAIRS_BLOCK
 
-/* Columns that lie together (cpu_pairs_at), and tokens that near_rows takes at most: those whose running sums the
- * second cache keeps. */
+/* Columns that lie together, and tokens that near_rows takes at most: those whose running sums the second cache keeps.
+ */
 #ifdef CPU_TILES
 #define PAIRS_COLS CPU_TILED_COLS
 #define PAIRS_BATCH 512u
@@ -39,12 +39,35 @@ row_scales(const struct host_matrix *weight, uint64_t row)
            row / HOST_ACT_BLOCK * (cpu_padded(weight->cols) / HOST_ACT_BLOCK);
 }
 
+/* Where a token's block of columns begins, and how far an element is from there that has this place in it. */
+LANE uint64_t
+pairs_at(uint64_t n_padded, uint64_t n_tokens, uint64_t token, uint64_t k)
+{
+#ifdef CPU_TILES
+    return cpu_tiled_at(n_padded, n_tokens, token, k);
+#else
+    return cpu_pairs_at(PAIRS_COLS, n_padded, n_tokens, token, k);
+#endif
+}
+
+LANE unsigned
+pair_from(unsigned place)
+{
+#ifdef CPU_TILES
+    return place / CPU_TILE_COLS * CPU_TILE_COLS * CPU_TILE_TOKENS + place % CPU_TILE_COLS;
+#else
+    return place;
+#endif
+}
+
 LANE const uint16_t *
 token_pairs(const struct cpu_product *product, uint64_t token, uint64_t k)
 {
     const struct cpu_input *input = product->input;
-    const uint16_t *pairs = product->weight->dtype == HEARTH_BF16 ? input->plain_pairs : input->pairs;
-    return pairs + cpu_pairs_at(PAIRS_COLS, input->n_padded, input->n, token, k);
+    const uint16_t *pairs = product->weight->dtype == HEARTH_BF16    ? input->plain_pairs
+                            : product->weight->packing == CPU_PANELS ? input->blocks.pairs
+                                                                     : input->pairs;
+    return pairs + pairs_at(input->n_padded, input->n, token, k);
 }
 
 #ifdef __AVX512BF16__

@@ -8,6 +8,9 @@
 #define BLOCK 32u
 #define PARTS (CPU_PANEL_ROWS / W) /* words that hold a lane for each row of a panel */
 #define CHUNK_BLOCKS (HEARTH_EXPERT_CHUNK / BLOCK)
+/* How far ahead of a lone token its weights are asked for: into the second cache, and from there into the first. */
+#define FAR_BYTES (8u * CPU_GROUP_BYTES)
+#define NEAR_BYTES (2u * CPU_GROUP_BYTES)
 
 /* Bytes of a panel, and the scales and codes of its block. */
 LANE uint64_t
@@ -49,6 +52,76 @@ LANE vi
 high_halves(vi raw)
 {
     return vi_and(vi_srl(raw, 4), vi_set1(0x0F0F0F0F));
+}
+
+LANE vi
+look_up(vi codes)
+{
+    static const int8_t table[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};
+    return look_up_in(table, codes);
+}
+
+LANE vi
+digit_sum(vi sum, unsigned digit)
+{
+#ifdef __AVX512VNNI__
+    return digit == 0 ? sum : (digit == 1 ? vi_sll(sum, DIGIT_BITS) : vi_sll(sum, 2 * DIGIT_BITS));
+#else
+    return vi_madd16(sum, vi_set1((1 << DIGIT_BITS * digit) * 0x10001));
+#endif
+}
+
+/* A block's sum from those of its digits. */
+LANE vi
+join_digits(const vi *exact, const unsigned n_digits, const struct cpu_digits *x)
+{
+    vi sum = vi_sub(digit_sum(exact[0], 0), vi_set1(x->correction));
+    UNROLL
+    for (unsigned d = 1; d < n_digits; d++) {
+        sum = vi_add(sum, digit_sum(exact[d], d));
+    }
+    return sum;
+}
+
+/* A processor's own prefetch sees too little of the road while so much is computed for each line.  Beyond the weight's
+ * end nothing that matters is asked for. */
+LANE void
+fetch_ahead(const uint8_t *line)
+{
+    _mm_prefetch((const char *)line + FAR_BYTES, _MM_HINT_T1);
+    _mm_prefetch((const char *)line + NEAR_BYTES, _MM_HINT_T0);
+}
+
+/* One token: weights are looked up as they come.  The loop stays one: laid out in full, gcc adds the products as a
+ * tree, whose leaves no machine has registers for. */
+LANE void
+dot_raw(const uint8_t *codes, const struct cpu_digits *x, const unsigned n_digits, vi sums[PARTS])
+{
+    vi exact[PARTS][3];
+    UNROLL
+    for (unsigned i = 0; i < 3 * PARTS; i++) {
+        exact[i / 3][i % 3] = vi_zero();
+    }
+    ONE_BY_ONE
+    for (unsigned j = 0; j < BLOCK / 8; j++) {
+        fetch_ahead(codes + 4 * CPU_PANEL_ROWS * j);
+        UNROLL
+        for (unsigned part = 0; part < PARTS; part++) {
+            const vi raw = vi_load(codes + 4 * CPU_PANEL_ROWS * j + part * 4 * W);
+            const vi low = look_up(low_halves(raw));
+            const vi high = look_up(high_halves(raw));
+            UNROLL
+            for (unsigned d = 0; d < n_digits; d++) {
+                exact[part][d] = vi_add_dots(exact[part][d], low, vi_set4(x->digits[d] + 8 * j));
+                exact[part][d] = vi_add_dots(exact[part][d], high, vi_set4(x->digits[d] + 8 * j + 4));
+                KEEP(exact[part][d]);
+            }
+        }
+    }
+    UNROLL
+    for (unsigned part = 0; part < PARTS; part++) {
+        sums[part] = join_digits(exact[part], n_digits, x);
+    }
 }
 
 /* Scales within these codes multiply without meeting a limit of the contract: 150 <= e_x + e_w <= 350. */

@@ -51,6 +51,13 @@ soft_tile_release(void)
 }
 
 void
+soft_tile_zero(unsigned tile)
+{
+    struct soft_tile *to = shaped(tile);
+    memset(to->bytes, 0, sizeof to->bytes);
+}
+
+void
 soft_tile_load(unsigned tile, const void *from, ptrdiff_t stride)
 {
     struct soft_tile *to = shaped(tile);

@@ -87,7 +87,7 @@ set_scene(const struct attention *work, struct scene *scene, uint64_t t, uint32_
     attend->n_heads = left < work->group ? left : work->group;
     attend->stride = padded16(attend->n_heads);
     attend->o = work->o + at;
-    work->kernels->attend_turn(work->q + at, attend->n_heads, op->head_dim, attend->width, scene->q);
+    work->kernels->attend_turn(attend, work->q + at, scene->q);
 }
 
 /* The greatest scores of all tiles. */
@@ -170,6 +170,16 @@ sum_columns(void *context, uint64_t begin, uint64_t end, uint32_t thread)
     }
 }
 
+/* A token's queries decide for all its heads: what is in a group hangs on other tokens. */
+static bool
+can_be_tiled(const struct attention *work, uint64_t t)
+{
+    const struct hearth_op_attention *op = work->op;
+    const uint64_t n = (uint64_t)op->n_heads * op->head_dim;
+    return work->native && op->kv_format == HEARTH_KV_PACKED && work->kernels->attend_fits != NULL &&
+           work->kernels->attend_fits(work->q + t * n, n);
+}
+
 /* One token; pool: its threads work together, NULL: it is this thread's. */
 static void
 attend_token(const struct attention *work, struct scene *scene, uint64_t t, struct cpu_pool *pool, uint32_t thread)
@@ -178,6 +188,7 @@ attend_token(const struct attention *work, struct scene *scene, uint64_t t, stru
     struct cpu_attend *attend = &scene->attend;
     struct shared shared = {work, scene};
     attend->n_keys = list_rows(work, t, scene->rows);
+    attend->is_tiled = can_be_tiled(work, t);
     const uint64_t n_tiles = count_tiles(attend->n_keys);
     const uint64_t n_items = (attend->width + scene->columns - 1) / scene->columns;
     for (uint32_t first = 0; first < op->n_heads; first += work->group) {

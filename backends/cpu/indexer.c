@@ -229,6 +229,7 @@ take_queries(struct host_call *call, const struct index_topk *work, struct cpu_i
         query->stride = ((uint64_t)work->op->n_heads + 15) / 16 * 16;
         query->turned = host_scratch_take(call, width * query->stride, sizeof *query->turned);
         query->codes = (int8_t *)query->turned;
+        query->tiles = host_scratch_take(call, width * query->stride, sizeof *query->tiles);
         query->corrections = host_scratch_take(call, n_blocks * query->stride, sizeof *query->corrections);
         query->multipliers = host_scratch_take(call, n_blocks * query->stride, sizeof *query->multipliers);
         query->units = host_scratch_take(call, n_blocks * query->stride, sizeof *query->units);

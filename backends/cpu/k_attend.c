@@ -97,9 +97,9 @@ unpack_codes(const unsigned char *codes, float scale, float *out)
 #endif
 }
 
-/* Elements begin .. end-1 of a stored row, begin and end multiples of 16; zero beyond head_dim. */
-static void
-unpack_row(const struct cpu_attend *work, const unsigned char *bytes, uint64_t begin, uint64_t end, float *out)
+void
+TIERED(k_attend_row)(const struct cpu_attend *work, const unsigned char *bytes, uint64_t begin, uint64_t end,
+                     float *out)
 {
     const uint64_t head_dim = work->head_dim, nope = head_dim - work->rope_dim;
     const unsigned char *rope = bytes + nope, *scales = rope + 2 * (uint64_t)work->rope_dim;
@@ -134,7 +134,7 @@ unpack_tile(const struct cpu_attend *work, uint64_t tile, uint64_t begin, uint64
     for (uint64_t k = 0; k < CPU_KEY_TILE; k++) {
         float *out = work->keys + k * row_floats;
         if (first + k < work->n_keys) {
-            unpack_row(work, work->rows[first + k], begin, end, out);
+            TIERED(k_attend_row)(work, work->rows[first + k], begin, end, out);
         } else {
             memset(out, 0, (size_t)(end - begin) * sizeof *out);
         }
@@ -142,14 +142,14 @@ unpack_tile(const struct cpu_attend *work, uint64_t tile, uint64_t begin, uint64
 }
 
 void
-TIERED(k_attend_turn)(const float *q, uint32_t n_heads, uint32_t head_dim, uint64_t width, float *turned)
+TIERED(k_attend_turn)(const struct cpu_attend *work, const float *q, float *turned)
 {
-    const uint64_t n_panels = (n_heads + PANEL - 1) / PANEL;
+    const uint64_t n_panels = work->stride / PANEL, width = work->width, head_dim = work->head_dim;
     for (uint64_t panel = 0; panel < n_panels; panel++, turned += width * PANEL) {
         for (uint64_t d = 0; d < width; d++) {
             for (uint64_t h = 0; h < PANEL; h++) {
                 const uint64_t head = panel * PANEL + h;
-                turned[d * PANEL + h] = head < n_heads && d < head_dim ? q[head * head_dim + d] : 0.0f;
+                turned[d * PANEL + h] = head < work->n_heads && d < head_dim ? q[head * head_dim + d] : 0.0f;
             }
         }
     }
@@ -243,6 +243,15 @@ put_head(const struct cpu_attend *work, const float *sums, double denominator, u
 }
 
 void
+TIERED(k_attend_put)(const struct cpu_attend *work, const float *sums, uint64_t begin, uint64_t end)
+{
+    for (uint32_t head = 0; head < work->n_heads; head++) {
+        put_head(work, sums + head * (end - begin), work->denominators[head], begin, end,
+                 work->o + (uint64_t)head * work->head_dim);
+    }
+}
+
+void
 TIERED(k_attend_sum)(const struct cpu_attend *work, uint64_t begin, uint64_t end)
 {
     const uint64_t n_tiles = (work->n_keys + CPU_KEY_TILE - 1) / CPU_KEY_TILE, columns = end - begin;
@@ -267,8 +276,5 @@ TIERED(k_attend_sum)(const struct cpu_attend *work, uint64_t begin, uint64_t end
             }
         }
     }
-    for (uint32_t head = 0; head < work->n_heads; head++) {
-        put_head(work, sums + head * columns, work->denominators[head], begin, end,
-                 work->o + (uint64_t)head * work->head_dim);
-    }
+    TIERED(k_attend_put)(work, sums, begin, end);
 }

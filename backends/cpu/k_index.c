@@ -5,7 +5,7 @@
  * Native: the dot products, the products with a_h and the score are each rounded to bf16.  A tile of keys serves all
  * the command's queries.  What is e2m1 on both sides is multiplied as bytes (k_index_bytes.c), all else in f32, here.
  */
-#include "backends/cpu/kernels_tiered.h"
+#include "backends/cpu/index.h"
 
 /* key: [width] */
 static void
@@ -91,16 +91,6 @@ score_f32(const struct cpu_index *work, const struct cpu_index_query *query, uin
             }
         }
         scores[k] = vf_sum(score);
-    }
-}
-
-/* NaN is the worst; -0 is 0, so that equal scores have equal bits. */
-static void
-finish_scores(bool native, const float *sums, uint32_t n, float *scores)
-{
-    for (uint32_t k = 0; k < n; k += W) {
-        const vf score = vf_add(vf_round(vf_load(sums + k), native), vf_zero());
-        vf_store_tail(scores + k, vf_max(score, vf_set1(-INFINITY)), n - k); /* NaN: the second operand */
     }
 }
 

@@ -13,7 +13,7 @@
  *
  * What a key costs at 64 heads of 128: 128 dot products of 64 bytes, 16 words of dots to round, weigh, round and add in
  * 12 operations each (4 words of 16 heads: 48), some 20 to unpack and add up; about 200 instructions, two a cycle. */
-#include "backends/cpu/kernels_tiered.h"
+#include "backends/cpu/index.h"
 
 #define BLOCK HOST_INDEX_BLOCK
 #define BLOCK_WORDS (BLOCK / 4u) /* of 32 bits */
@@ -22,16 +22,10 @@
 #ifdef __AVX512VNNI__
 #define KEY_SPREAD 3u
 #define QUERY_SPREAD 3
-#define KEYS 4u  /* that meet a word of queries at once */
 #define WORDS 4u /* of heads that meet a key at once */
 #else
 #define KEY_SPREAD 2u
 #define QUERY_SPREAD 10
-#ifdef __AVX512F__
-#define KEYS 4u
-#else
-#define KEYS 2u
-#endif
 #define WORDS 2u
 #endif
 #define OFFSET (12 << KEY_SPREAD)
@@ -262,9 +256,8 @@ join_eight(uint32_t *words, float *units)
     return _mm256_movemask_epi8(good) == -1;
 }
 
-/* Whether the scales of each of n keys are near each other; shifts: [n padded to 8][n_blocks]. */
-static bool
-join_keys(const struct cpu_index *work, uint64_t first, uint32_t n, uint8_t *shifts, float *units)
+bool
+TIERED(k_index_join)(const struct cpu_index *work, uint64_t first, uint32_t n, uint8_t *shifts, float *units)
 {
     const uint32_t n_blocks = work->width / BLOCK;
     const unsigned char *scales = work->keys + first * work->row_bytes + work->width / 2;
@@ -314,7 +307,7 @@ TIERED(k_index_tile)(const struct cpu_index *work, uint64_t first, uint32_t n, s
     const uint64_t row_bytes = work->row_bytes;
     uint8_t *const shifts = (uint8_t *)work->block_units; /* one or the other */
     uint8_t *const bytes = work->bytes;
-    const bool is_joint = join_keys(work, first, n, shifts, tile->units);
+    const bool is_joint = TIERED(k_index_join)(work, first, n, shifts, tile->units);
     for (uint32_t k = 0; k < (n + KEYS - 1) / KEYS * KEYS; k++) { /* the last one fills the step */
         const uint32_t from = k < n ? k : n - 1;
         if (!is_joint) {
@@ -330,22 +323,6 @@ TIERED(k_index_tile)(const struct cpu_index *work, uint64_t first, uint32_t n, s
 }
 
 /* scores */
-
-/* x to the nearest bf16, ties to even, for |x| below 2^100 and not subnormal: what is added leaves x its first 8 bits.
- * Two instructions fewer than vf_round_bf16, and on both kinds of units. */
-LANE vf
-round_to_8_bits(vf x)
-{
-    const vi power = vi_and(vf_to_bits(x), vi_set1(0x7F800000));
-    const vf shifter = vf_from_bits(vi_add(power, vi_set1((16 << 23) | 0x400000))); /* 1.5 * 2^16 * power */
-    return vf_sub(vf_add(x, shifter), shifter);
-}
-
-LANE vf
-weigh(vf dot, const float *factors)
-{
-    return round_to_8_bits(vf_mul(round_to_8_bits(dot), vf_load(factors)));
-}
 
 /* What a block adds to running sums of 32 bits. */
 LANE void
@@ -442,24 +419,6 @@ score_blocks(const struct cpu_index_query *query, const uint8_t *keys, const flo
     for (unsigned k = 0; k < KEYS; k++) { /* a NaN counts as 0 */
         scores[k] = vf_add(scores[k], weigh(vf_max(dots[k], vf_zero()), query->factors + head));
     }
-}
-
-/* Each key's lanes are added. */
-LANE void
-add_lanes(const vf sums[KEYS], float *out)
-{
-#ifdef __AVX512F__
-    const vf ab = vf_add(_mm512_shuffle_f32x4(sums[0], sums[1], 0x44), _mm512_shuffle_f32x4(sums[0], sums[1], 0xEE));
-    const vf cd = vf_add(_mm512_shuffle_f32x4(sums[2], sums[3], 0x44), _mm512_shuffle_f32x4(sums[2], sums[3], 0xEE));
-    vf all = vf_add(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xDD)); /* a quarter each */
-    all = vf_add(all, vf_swap2(all));
-    all = vf_add(all, vf_swap1(all));
-    _mm_storeu_ps(out, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, all)));
-#else
-    const vf pairs = _mm256_hadd_ps(sums[0], sums[1]);
-    const __m128 quarter = _mm_add_ps(_mm256_castps256_ps128(pairs), _mm256_extractf128_ps(pairs, 1));
-    _mm_storel_pi((void *)out, _mm_hadd_ps(quarter, quarter));
-#endif
 }
 
 void

@@ -32,12 +32,22 @@ const struct cpu_kernels TIERED(cpu_kernels) = {
     .hadamard = TIERED(k_hadamard),
     .round_e2m1 = TIERED(k_round_e2m1),
     .round_e4m3 = TIERED(k_round_e4m3),
+#ifdef CPU_TILES
+    .attend_fits = TIERED(k_tile_attend_fits),
+    .attend_turn = TIERED(k_tile_attend_turn),
+    .attend_scores = TIERED(k_tile_attend_scores),
+    .attend_weigh = TIERED(k_tile_attend_weigh),
+    .attend_sum = TIERED(k_tile_attend_sum),
+    .index = TIERED(k_tile_index),
+    .index_query = TIERED(k_tile_index_query),
+#else
     .attend_turn = TIERED(k_attend_turn),
     .attend_scores = TIERED(k_attend_scores),
     .attend_weigh = TIERED(k_attend_weigh),
     .attend_sum = TIERED(k_attend_sum),
     .index = TIERED(k_index),
     .index_query = TIERED(k_index_query),
+#endif
     .choose = TIERED(k_choose),
     .squares = TIERED(k_squares),
     .collapse = TIERED(k_collapse),

@@ -224,7 +224,7 @@ add_block(const float (*sums)[TILE], const float *scales, const unsigned n_token
     do {                                                                                                               \
         _tile_zero(sums);                                                                                              \
         _tile_loadd(of_tokens, (tiles)[block], 2 * BLOCK);                                                             \
-        _tile_loadd(of_rows, (decoded)->pairs[block], 4 * TILE);                                                       \
+        _tile_loadd(of_rows, (decoded)->pairs[block], TILE_ROW_BYTES);                                                 \
         _tile_dpbf16ps(sums, of_tokens, of_rows);                                                                      \
     } while (0)
 
@@ -241,10 +241,10 @@ meet_chunk(const struct cpu_product *product, struct work *work, const struct me
     }
     TILES_WRITTEN();
     for (unsigned block = 0; block < chunk->n_blocks; block += 2) {
-        SUM_BLOCK(SUMS_00, TOKENS_0, ROWS_0, tiles, &work->decoded, block);
-        SUM_BLOCK(SUMS_01, TOKENS_1, ROWS_1, tiles, &work->decoded, block + 1);
-        _tile_stored(SUMS_00, work->sums[0], 4 * TILE);
-        _tile_stored(SUMS_01, work->sums[1], 4 * TILE);
+        SUM_BLOCK(SUMS_00, LEFT_0, RIGHT_0, tiles, &work->decoded, block);
+        SUM_BLOCK(SUMS_01, LEFT_1, RIGHT_1, tiles, &work->decoded, block + 1);
+        _tile_stored(SUMS_00, work->sums[0], TILE_ROW_BYTES);
+        _tile_stored(SUMS_01, work->sums[1], TILE_ROW_BYTES);
         TILES_WRITTEN();
         UNROLL
         for (unsigned i = 0; i < 2; i++) {

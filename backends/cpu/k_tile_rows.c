@@ -308,41 +308,41 @@ meet(const uint16_t *const tokens[2], const bool has_two_blocks, const struct de
      uint64_t n_tiles, float (*const sums[2][2])[TILE])
 {
     TILES_WRITTEN();
-    _tile_loadd(SUMS_00, sums[0][0], 4 * TILE);
+    _tile_loadd(SUMS_00, sums[0][0], TILE_ROW_BYTES);
     if (has_two_tiles) {
-        _tile_loadd(SUMS_01, sums[0][1], 4 * TILE);
+        _tile_loadd(SUMS_01, sums[0][1], TILE_ROW_BYTES);
     }
     if (has_two_blocks) {
-        _tile_loadd(SUMS_10, sums[1][0], 4 * TILE);
+        _tile_loadd(SUMS_10, sums[1][0], TILE_ROW_BYTES);
     }
     if (has_two_blocks && has_two_tiles) {
-        _tile_loadd(SUMS_11, sums[1][1], 4 * TILE);
+        _tile_loadd(SUMS_11, sums[1][1], TILE_ROW_BYTES);
     }
     for (uint64_t i = 0; i < n_tiles; i++) {
-        _tile_loadd(ROWS_0, rows[0].pairs[i], 4 * TILE);
-        _tile_loadd(TOKENS_0, tokens[0] + i * TILE * COLS, 2 * COLS);
-        _tile_dpbf16ps(SUMS_00, TOKENS_0, ROWS_0);
+        _tile_loadd(RIGHT_0, rows[0].pairs[i], TILE_ROW_BYTES);
+        _tile_loadd(LEFT_0, tokens[0] + i * TILE * COLS, 2 * COLS);
+        _tile_dpbf16ps(SUMS_00, LEFT_0, RIGHT_0);
         if (has_two_tiles) {
-            _tile_loadd(ROWS_1, rows[1].pairs[i], 4 * TILE);
-            _tile_dpbf16ps(SUMS_01, TOKENS_0, ROWS_1);
+            _tile_loadd(RIGHT_1, rows[1].pairs[i], TILE_ROW_BYTES);
+            _tile_dpbf16ps(SUMS_01, LEFT_0, RIGHT_1);
         }
         if (has_two_blocks) {
-            _tile_loadd(TOKENS_1, tokens[1] + i * TILE * COLS, 2 * COLS);
-            _tile_dpbf16ps(SUMS_10, TOKENS_1, ROWS_0);
+            _tile_loadd(LEFT_1, tokens[1] + i * TILE * COLS, 2 * COLS);
+            _tile_dpbf16ps(SUMS_10, LEFT_1, RIGHT_0);
         }
         if (has_two_blocks && has_two_tiles) {
-            _tile_dpbf16ps(SUMS_11, TOKENS_1, ROWS_1);
+            _tile_dpbf16ps(SUMS_11, LEFT_1, RIGHT_1);
         }
     }
-    _tile_stored(SUMS_00, sums[0][0], 4 * TILE);
+    _tile_stored(SUMS_00, sums[0][0], TILE_ROW_BYTES);
     if (has_two_tiles) {
-        _tile_stored(SUMS_01, sums[0][1], 4 * TILE);
+        _tile_stored(SUMS_01, sums[0][1], TILE_ROW_BYTES);
     }
     if (has_two_blocks) {
-        _tile_stored(SUMS_10, sums[1][0], 4 * TILE);
+        _tile_stored(SUMS_10, sums[1][0], TILE_ROW_BYTES);
     }
     if (has_two_blocks && has_two_tiles) {
-        _tile_stored(SUMS_11, sums[1][1], 4 * TILE);
+        _tile_stored(SUMS_11, sums[1][1], TILE_ROW_BYTES);
     }
     TILES_WRITTEN();
 }

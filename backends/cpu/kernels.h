@@ -12,12 +12,12 @@
 
 /* One token's attention for some of its heads.  See attention.c. */
 struct cpu_attend {
-    const float *q;                   /* [stride / 16][width][16]: attend_turn */
+    const float *q;                   /* [stride / 16][width][16]: attend_turn; tiled: see k_tile_attend.c, as scores */
     float *o;                         /* [n_heads][head_dim] */
     const unsigned char *const *rows; /* [n_keys] stored rows */
     uint64_t n_keys;
     uint32_t n_heads, head_dim, rope_dim, format;
-    bool native;
+    bool native, is_tiled;
     uint64_t width;           /* head_dim rounded up to 16 */
     uint64_t stride;          /* n_heads rounded up to 16 */
     float *scores;            /* [tiles][CPU_KEY_TILE][stride]: z, then P */
@@ -38,10 +38,12 @@ struct cpu_attend {
  * rounded up to 16. */
 struct cpu_index_query {
     bool is_in_bytes, is_joint; /* joint: units of a head's blocks are the same, and in joint_factors */
+    bool is_tiled;              /* the bytes are in tiles too */
     uint64_t stride;
     float *factors;                     /* [stride]: a_h; 0 beyond n_heads */
     float *turned;                      /* [width][stride], heads along a row */
     int8_t *codes;                      /* [width / 4][stride][4], in the place of turned */
+    int8_t *tiles;                      /* [width][stride], for AMX: [stride / 16][even, odd][16][16][4] */
     int32_t *corrections, *multipliers; /* [width / 32][stride] */
     float *units;                       /* [width / 32][stride] */
     int32_t *totals;                    /* [stride]: sums of corrections */
@@ -112,9 +114,11 @@ struct cpu_kernels {
     /* e4m3 in blocks of 64: the same */
     void (*round_e4m3)(float *x, uint32_t n, uint8_t *codes, uint8_t *scales);
 
+    /* Where the tier has tiles, else NULL: whether these elements of queries can be in them. */
+    bool (*attend_fits)(const float *q, uint64_t n);
     /* Attention in its steps: queries with heads along a row, then tiles begin .. end-1 of keys twice, then columns
      * begin .. end-1, multiples of 16. */
-    void (*attend_turn)(const float *q, uint32_t n_heads, uint32_t head_dim, uint64_t width, float *turned);
+    void (*attend_turn)(const struct cpu_attend *attend, const float *q, float *turned);
     void (*attend_scores)(const struct cpu_attend *attend, uint64_t begin, uint64_t end);
     void (*attend_weigh)(const struct cpu_attend *attend, uint64_t begin, uint64_t end);
     void (*attend_sum)(const struct cpu_attend *attend, uint64_t begin, uint64_t end);

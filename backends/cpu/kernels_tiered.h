@@ -34,12 +34,21 @@ void TIERED(k_turn)(bool native, float *x, const float *angles, uint32_t rope_di
 void TIERED(k_hadamard)(float *x, uint32_t width);
 void TIERED(k_round_e2m1)(float *x, uint32_t n, uint8_t *codes, uint8_t *scales);
 void TIERED(k_round_e4m3)(float *x, uint32_t n, uint8_t *codes, uint8_t *scales);
-void TIERED(k_attend_turn)(const float *q, uint32_t n_heads, uint32_t head_dim, uint64_t width, float *turned);
+void TIERED(k_attend_turn)(const struct cpu_attend *attend, const float *q, float *turned);
 void TIERED(k_attend_scores)(const struct cpu_attend *attend, uint64_t begin, uint64_t end);
 void TIERED(k_attend_weigh)(const struct cpu_attend *attend, uint64_t begin, uint64_t end);
 void TIERED(k_attend_sum)(const struct cpu_attend *attend, uint64_t begin, uint64_t end);
+/* Where the tier has tiles, in the place of the four. */
+bool TIERED(k_tile_attend_fits)(const float *q, uint64_t n);
+void TIERED(k_tile_attend_turn)(const struct cpu_attend *attend, const float *q, float *turned);
+void TIERED(k_tile_attend_scores)(const struct cpu_attend *attend, uint64_t begin, uint64_t end);
+void TIERED(k_tile_attend_weigh)(const struct cpu_attend *attend, uint64_t begin, uint64_t end);
+void TIERED(k_tile_attend_sum)(const struct cpu_attend *attend, uint64_t begin, uint64_t end);
 void TIERED(k_index)(const struct cpu_index *index, uint64_t begin, uint64_t end);
 bool TIERED(k_index_query)(const float *q, uint32_t n_heads, uint32_t width, struct cpu_index_query *query);
+/* Where the tier has tiles, in the place of the two. */
+bool TIERED(k_tile_index_query)(const float *q, uint32_t n_heads, uint32_t width, struct cpu_index_query *query);
+void TIERED(k_tile_index)(const struct cpu_index *index, uint64_t begin, uint64_t end);
 void TIERED(k_choose)(const float *scores, uint64_t n, uint32_t top_k, int32_t *work, int32_t *indices);
 float TIERED(k_squares)(const float *x, uint64_t n);
 void TIERED(k_collapse)(bool native, const float *x, const float *factors, uint32_t n_streams, uint64_t dim,
@@ -57,6 +66,13 @@ uint64_t TIERED(k_roof_fmas)(uint64_t n_rounds);
 void TIERED(k_roof_read)(const unsigned char *from, uint64_t n);
 void TIERED(k_affinities)(float *x, uint64_t n);
 void TIERED(k_pool)(const float *const *scores, const float *const *values, uint64_t n_slots, uint64_t n, float *out);
+
+/* k_attend.c, for k_tile_attend.c.  Elements begin .. end-1 of a stored row, begin and end multiples of 16; zero beyond
+ * head_dim. */
+void TIERED(k_attend_row)(const struct cpu_attend *attend, const unsigned char *bytes, uint64_t begin, uint64_t end,
+                          float *out);
+/* The heads' sums, [n_heads][end - begin], over their denominators. */
+void TIERED(k_attend_put)(const struct cpu_attend *attend, const float *sums, uint64_t begin, uint64_t end);
 
 /* k_index_bytes.c, for k_index.c: keys first .. first+n-1 unpacked; their scores, in native numerics not yet rounded.
  */

@@ -12,6 +12,7 @@ noinst_LTLIBRARIES += backends/cpu/libcpu-amx.la
 endif
 endif
 CPU_KERNELS = \
+	backends/cpu/index.h \
 	backends/cpu/k_attend.c \
 	backends/cpu/k_choose.c \
 	backends/cpu/k_index.c \
@@ -34,6 +35,8 @@ CPU_KERNELS = \
 	backends/cpu/pairs.h \
 	backends/cpu/panels.h
 CPU_TILE_KERNELS = \
+	backends/cpu/k_tile_attend.c \
+	backends/cpu/k_tile_index.c \
 	backends/cpu/k_tile_panels.c \
 	backends/cpu/k_tile_rows.c \
 	backends/cpu/tiles.h
@@ -58,7 +61,7 @@ backends_cpu_libcpu_bf16_la_CFLAGS = $(AM_CFLAGS) $(CPU_AVX512) -mavx512vnni -ma
 
 backends_cpu_libcpu_amx_la_SOURCES = $(CPU_KERNELS) $(CPU_TILE_KERNELS)
 backends_cpu_libcpu_amx_la_CPPFLAGS = $(AM_CPPFLAGS) -DCPU_TIER=amx -DCPU_TILES
-backends_cpu_libcpu_amx_la_CFLAGS = $(backends_cpu_libcpu_bf16_la_CFLAGS) -mamx-tile -mamx-bf16
+backends_cpu_libcpu_amx_la_CFLAGS = $(backends_cpu_libcpu_bf16_la_CFLAGS) -mamx-tile -mamx-bf16 -mamx-int8
 
 backends_cpu_libcpu_la_SOURCES = \
 	backends/cpu/attention.c \

@@ -36,7 +36,7 @@ has_f16c(void)
 #ifdef HAVE_AMX
 
 /* Of cpuid's leaf 7, EDX; of the register that says what the system saves; and how Linux is asked. */
-#define BITS_TILES (1u << 22 | 1u << 24) /* of bf16, and any */
+#define BITS_TILES (1u << 22 | 1u << 24 | 1u << 25) /* of bf16, any, and of bytes */
 #define STATES_OF_TILES (3u << 17)
 #define ASK_FOR_STATE 0x1023
 #define STATE_TILE_DATA 18

@@ -4,17 +4,20 @@
 
 #include "backends/cpu/pairs.h"
 
-#define TILE CPU_TILE_TOKENS /* as many tokens, rows, and pairs of columns */
+#define TILE CPU_TILE_TOKENS /* rows of a tile, and words of 32 bits in one */
+#define TILE_ROW_BYTES 64u
+#define TILE_BYTES (TILE * TILE_ROW_BYTES)
 
-/* Tiles by name: two of tokens, two of weights, and what they add to. */
+/* Tiles by name: two whose rows are tokens or heads, two whose words are weights' rows or keys, and what they add to.
+ */
 #define SUMS_00 0
 #define SUMS_01 1
 #define SUMS_10 2
 #define SUMS_11 3
-#define TOKENS_0 4
-#define TOKENS_1 5
-#define ROWS_0 6
-#define ROWS_1 7
+#define LEFT_0 4
+#define LEFT_1 5
+#define RIGHT_0 6
+#define RIGHT_1 7
 
 struct tile_shapes {
     uint8_t palette, start_row, reserved[14];

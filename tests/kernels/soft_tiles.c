@@ -85,6 +85,24 @@ fit(unsigned sums, unsigned a, unsigned b)
            "shapes that do not fit");
 }
 
+void
+soft_tile_dpbssd(unsigned sums, unsigned a, unsigned b)
+{
+    fit(sums, a, b);
+    struct soft_tile *to = &soft_tiles[sums];
+    const struct soft_tile *left = &soft_tiles[a], *right = &soft_tiles[b];
+    for (unsigned m = 0; m < to->rows; m++) {
+        for (unsigned n = 0; n < to->row_bytes / 4; n++) {
+            int32_t sum;
+            memcpy(&sum, to->bytes[m] + 4 * n, 4);
+            for (unsigned k = 0; k < 4 * right->rows; k++) {
+                sum += (int8_t)left->bytes[m][k] * (int8_t)right->bytes[k / 4][4 * n + k % 4];
+            }
+            memcpy(to->bytes[m] + 4 * n, &sum, 4);
+        }
+    }
+}
+
 static float
 half_word(const unsigned char *bytes)
 {

@@ -12,7 +12,7 @@
  * all heads are added.  Where scales lie farther apart, each block's sum is converted and scaled by itself.
  *
  * What a key costs at 64 heads of 128: 128 dot products of 64 bytes, 16 words of dots to round, weigh, round and add in
- * 12 operations each (4 words of 16 heads: 48), some 20 to unpack and add up; about 200 instructions, two a cycle. */
+ * 10 operations each (4 words of 16 heads: 40), some 20 to unpack and add up; about 190 instructions, two a cycle. */
 #include "backends/cpu/index.h"
 
 #define BLOCK HOST_INDEX_BLOCK

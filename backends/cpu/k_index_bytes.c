@@ -307,7 +307,10 @@ TIERED(k_index_tile)(const struct cpu_index *work, uint64_t first, uint32_t n, s
     const uint64_t row_bytes = work->row_bytes;
     uint8_t *const shifts = (uint8_t *)work->block_units; /* one or the other */
     uint8_t *const bytes = work->bytes;
-    const bool is_joint = TIERED(k_index_join)(work, first, n, shifts, tile->units);
+    bool is_joint = TIERED(k_index_join)(work, first, n, shifts, tile->units);
+    for (uint32_t t = 0; t < work->n_queries; t++) { /* one that has scales for each block wants them of keys too */
+        is_joint &= !work->queries[t].is_in_bytes || work->queries[t].is_joint;
+    }
     for (uint32_t k = 0; k < (n + KEYS - 1) / KEYS * KEYS; k++) { /* the last one fills the step */
         const uint32_t from = k < n ? k : n - 1;
         if (!is_joint) {

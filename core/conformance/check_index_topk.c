@@ -1,7 +1,8 @@
 /* check_index_topk.c - which entries win.  Three kinds of trials: small integers with width * heads a power of four,
  * where every step is exact in any order, ties abound and the bits are the contract; random ones, where no entry left
  * out may be clearly better than one taken; and those whose queries are what index_query makes in native numerics, e2m1
- * in blocks, which a backend may multiply in another way: with scales near each other or far apart. */
+ * in blocks, which a backend may multiply in another way: with scales near each other or far apart, or apart in queries
+ * alone. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,14 +12,14 @@
 static const struct shape {
     uint32_t n, n_heads, width, ratio, top_k;
     uint64_t position;
-    enum contents { RANDOM, INTEGERS, QUANTISED, SPREAD, WILD } contents;
+    enum contents { RANDOM, INTEGERS, QUANTISED, SPREAD, WILD, LOPSIDED } contents;
 } shapes[] = {
     {1, 1, 16, 4, 1, 2, INTEGERS},       {1, 2, 32, 4, 7, 91, INTEGERS},     {9, 4, 64, 4, 5, 30, INTEGERS},
     {1, 8, 128, 4, 512, 4095, INTEGERS}, {3, 4, 32, 4, 16, 63, RANDOM},      {1, 64, 128, 4, 64, 2050, RANDOM},
     {6, 1, 64, 3, 2, 0, INTEGERS},       {5, 4, 64, 4, 33, 400, RANDOM},     {1, 64, 128, 4, 64, 2051, QUANTISED},
     {5, 24, 128, 4, 33, 417, QUANTISED}, {2, 80, 128, 2, 40, 333, SPREAD},   {4, 3, 96, 4, 20, 390, SPREAD},
     {3, 20, 128, 4, 50, 810, WILD},      {40, 2, 32, 4, 40, 300, QUANTISED}, {1, 16, 64, 1, 1, 1500, INTEGERS},
-    {1, 8, 32, 1, 700, 1402, INTEGERS},  {70, 1, 64, 2, 9, 3, QUANTISED},
+    {1, 8, 32, 1, 700, 1402, INTEGERS},  {70, 1, 64, 2, 9, 3, QUANTISED},    {2, 64, 128, 4, 30, 1200, LOPSIDED},
 };
 
 struct answer {
@@ -139,7 +140,7 @@ pick_row(struct check_trial *trial, enum contents contents, uint32_t width, doub
 {
     double scale = 1.0;
     for (uint32_t i = 0; i < width; i++) {
-        if (i % 32 == 0 && contents == SPREAD) {
+        if (i % 32 == 0 && (contents == SPREAD || contents == LOPSIDED)) {
             scale = ldexp(1.0, (int)check_below(trial, 5));
         } else if (i % 32 == 0 && contents == WILD) { /* some blocks are zero */
             scale = check_below(trial, 6) == 0 ? 0.0 : ldexp(1.0, (int)check_below(trial, 24) - 12);
@@ -196,7 +197,7 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     for (uint64_t w = 0; w < answer->max_entries; w++) {
         double wide[128];
         float key[128];
-        pick_row(trial, shape->contents, op->width, wide);
+        pick_row(trial, shape->contents == LOPSIDED ? QUANTISED : shape->contents, op->width, wide);
         check_index_encode(wide, op->kv_format, op->width, keys + w * row_bytes);
         check_index_decode(keys + w * row_bytes, op->kv_format, op->width, key);
         for (uint32_t t = 0; t < op->n; t++) {
@@ -215,7 +216,8 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     trial->n_products = (double)op->n * answer->max_entries * op->n_heads * op->width;
     snprintf(trial->name, sizeof trial->name, "n=%u heads=%u width=%u ratio=%u top_k=%u position=%llu%s", op->n,
              op->n_heads, op->width, op->ratio, op->top_k, (unsigned long long)op->position,
-             (const char *[]){"", " ties", " quantised", " scales apart", " wild scales"}[shape->contents]);
+             (const char *[]){"", " ties", " quantised", " scales apart", " wild scales",
+                              " queries apart"}[shape->contents]);
 }
 
 const struct check check_index_topk = {

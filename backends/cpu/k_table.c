@@ -61,7 +61,9 @@ const struct cpu_kernels TIERED(cpu_kernels) = {
     .roof_dots = TIERED(k_roof_dots),
     .roof_fmas = TIERED(k_roof_fmas),
     .roof_read = TIERED(k_roof_read),
-#ifdef __AVX512VNNI__
+#ifdef CPU_TILES
+    .dot_name = "tdpbf16ps",
+#elif defined __AVX512VNNI__
     .dot_name = "vpdpbusd, two digits",
 #else
     .dot_name = "vpmaddubsw, two digits",

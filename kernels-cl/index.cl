@@ -15,21 +15,30 @@
  *                A dot product is one chain of fma; heads are added in one order wherever the tile is. */
 
 #ifdef GROUP
-kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
-index_query(PLACE(q), PLACE_CONST(inv_freq), ulong position, uint n_heads, uint width, uint rope_dim, float hadamard,
-            uint native, local float *row, local uint *maxima)
+/* width and rope_dim 0: nothing.  row: [width]; maxima: a number for each of its blocks */
+static inline void
+make_index_head(global float *head, const global float *inv_freq, ulong at, uint width, uint rope_dim, float hadamard,
+                uint native, local float *row, local uint *maxima)
 {
-    global float *head = AT(float, q) + (ulong)get_group_id(0) * width;
     for (uint i = (uint)get_local_id(0); i < width; i += GROUP) {
         row[i] = head[i];
     }
     barrier(CLK_LOCAL_MEM_FENCE);
-    group_rotate(row, width, rope_dim, AT_CONST(float, inv_freq), position + get_group_id(0) / n_heads, native);
+    group_rotate(row, width, rope_dim, inv_freq, at, native);
     group_hadamard(row, native ? width : 0, hadamard);
     group_maxima(row, width, INDEX_BLOCK, INDEX_LEAST, maxima);
     for (uint i = (uint)get_local_id(0); i < width; i += GROUP) {
         head[i] = native ? index_value(row, maxima, i) : row[i];
     }
+}
+
+kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
+index_query(PLACE(q), PLACE_CONST(inv_freq), ulong position, uint n_heads, uint width, uint rope_dim, float hadamard,
+            uint native, local float *row, local uint *maxima)
+{
+    const ulong head = get_group_id(0);
+    make_index_head(AT(float, q) + head * width, AT_CONST(float, inv_freq), position + head / n_heads, width, rope_dim,
+                    hadamard, native, row, maxima);
 }
 #endif
 

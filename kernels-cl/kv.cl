@@ -6,8 +6,8 @@
  *
  * query_rope:  a work-group is a head.
  * kv_append:   a work-group is a token.
- * query_and_kv: both, heads first: neither depends on the other.
  *
+ * ready.cl makes both, and more, in one launch.
  * A work-group has GROUP items (a power of two).  A head is read twice; the second time from a cache. */
 
 /* 1 / sqrt(mean(q^2) + eps); in native numerics each step is rounded to bf16, as the model was run. */
@@ -82,34 +82,4 @@ kv_append(PLACE_CONST(kv), PLACE(ring), PLACE_CONST(norm), PLACE_CONST(inv_freq)
     append_row(AT_CONST(float, kv) + token * head_dim, AT(uchar, ring) + at % ring_slots * row_bytes,
                AT_CONST(float, norm), AT_CONST(float, inv_freq), at, head_dim, rope_dim, row_bytes, format, eps, native,
                parts, row, maxima);
-}
-
-/* Of n_all heads, then of rows: the arguments of both. */
-kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) WITH_SUBGROUPS void
-query_and_kv(PLACE(q), PLACE_CONST(q_inv_freq), ulong q_position, uint n_heads, uint q_dim, uint q_rope_dim,
-             float q_eps, uint q_native, ulong n_all, PLACE_CONST(kv), PLACE(ring), PLACE_CONST(norm),
-             PLACE_CONST(inv_freq), ulong position, uint head_dim, uint rope_dim, uint ring_slots, uint row_bytes,
-             uint format, float eps, uint native, local float *row, local uint *maxima)
-{
-    local float parts[GROUP];
-    const ulong group = get_group_id(0);
-    const uint is_row = group >= n_all;
-    const ulong head = is_row ? 0 : group, token = is_row ? group - n_all : 0, at = position + token;
-    global float *own = AT(float, q) + head * q_dim;
-    const global float *raw = AT_CONST(float, kv) + token * head_dim;
-    global uchar *stored = AT(uchar, ring) + at % ring_slots * row_bytes;
-#ifdef OCL_CPU /* either half is left out by counts of 0: rows.cl says why */
-    turn_head(own, AT_CONST(float, q_inv_freq), q_position + head / n_heads, is_row ? 0 : q_dim,
-              is_row ? 0 : q_rope_dim, q_eps, q_native, parts);
-    append_row(raw, stored, AT_CONST(float, norm), AT_CONST(float, inv_freq), at, is_row ? head_dim : 0,
-               is_row ? rope_dim : 0, is_row ? row_bytes : 0, format, eps, native, parts, row, maxima);
-#else
-    if (is_row) {
-        append_row(raw, stored, AT_CONST(float, norm), AT_CONST(float, inv_freq), at, head_dim, rope_dim, row_bytes,
-                   format, eps, native, parts, row, maxima);
-    } else {
-        turn_head(own, AT_CONST(float, q_inv_freq), q_position + head / n_heads, q_dim, q_rope_dim, q_eps, q_native,
-                  parts);
-    }
-#endif
 }

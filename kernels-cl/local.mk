@@ -22,6 +22,7 @@ KERNELS_CL = \
 	kernels-cl/prepare.cl \
 	kernels-cl/probe.cl \
 	kernels-cl/product.cl \
+	kernels-cl/ready.cl \
 	kernels-cl/routed.cl \
 	kernels-cl/routed_mma.cl \
 	kernels-cl/routes.cl \

@@ -53,6 +53,12 @@ ocl_arg_f32(struct ocl_call *call, struct ocl_kernel *kernel, float value)
 }
 
 void
+ocl_arg_struct(struct ocl_call *call, struct ocl_kernel *kernel, const void *value, size_t size)
+{
+    set_arg(call, kernel, size, value);
+}
+
+void
 ocl_arg_local(struct ocl_call *call, struct ocl_kernel *kernel, uint64_t bytes)
 {
     set_arg(call, kernel, (size_t)bytes, NULL);

@@ -30,6 +30,7 @@ backends_opencl_libopencl_la_SOURCES = \
 	backends/opencl/op_linear.c \
 	backends/opencl/op_mhc.c \
 	backends/opencl/op_norm.c \
+	backends/opencl/op_ready.c \
 	backends/opencl/op_router.c \
 	backends/opencl/op_sum.c \
 	backends/opencl/opencl.h \

@@ -7,14 +7,7 @@
 
 #include "backends/opencl/rows.h"
 
-#define ENTRY_ITEMS 512u
 #define STATE_ITEMS 64u
-
-struct compress {
-    struct ocl_span values, gates, state, ape;
-    uint64_t columns, first_entry, n_entries; /* n_entries: that the command completes */
-    uint64_t row_bytes;
-};
 
 static void
 check_arguments(struct ocl_call *call, const struct hearth_op_compress *op)
@@ -29,24 +22,45 @@ check_arguments(struct ocl_call *call, const struct hearth_op_compress *op)
     }
 }
 
+struct rows_compressor
+rows_find_compressor(struct ocl_call *call, const struct hearth_op_compress *op)
+{
+    const uint64_t c = op->overlap ? 2 : 1;
+    struct rows_compressor work = {.columns = c * op->width};
+    check_arguments(call, op);
+    if (call->status < 0) {
+        return work;
+    }
+    work.first_entry = op->position / op->ratio;
+    work.n_entries = (op->position + op->n) / op->ratio - work.first_entry;
+    work.row_bytes = op->kind == HEARTH_ENTRY_KV ? hearth_kv_row_bytes(op->kv_format, op->width, op->rope_dim)
+                                                 : hearth_index_row_bytes(op->kv_format, op->width);
+    work.values = ocl_view_f32(call, "values", op->values, op->n, work.columns);
+    work.gates = ocl_view_f32(call, "gates", op->gates, op->n, work.columns);
+    work.state = ocl_view_f32(call, "state", op->state, 2, c * op->ratio * work.columns);
+    work.ape = ocl_vector(call, "ape", op->ape, op->ratio * work.columns);
+    if (work.n_entries > 0) {
+        work.entries = ocl_view(call, "entries", op->entries, work.first_entry + work.n_entries, work.row_bytes, 1);
+        work.norm = ocl_vector(call, "norm", op->norm, op->width);
+        work.inv_freq = ocl_vector(call, "inv_freq", op->inv_freq, op->rope_dim / 2);
+    }
+    return work;
+}
+
 static void
-launch_entries(struct ocl_call *call, const struct hearth_op_compress *op, const struct compress *work)
+launch_entries(struct ocl_call *call, const struct hearth_op_compress *op, const struct rows_compressor *work)
 {
     char defines[32];
-    const uint32_t group = rows_group(call, ENTRY_ITEMS);
-    const struct ocl_span entries =
-        ocl_view(call, "entries", op->entries, work->first_entry + work->n_entries, work->row_bytes, 1);
-    const struct ocl_span norm = ocl_vector(call, "norm", op->norm, op->width);
-    const struct ocl_span inv_freq = ocl_vector(call, "inv_freq", op->inv_freq, op->rope_dim / 2);
+    const uint32_t group = rows_group(call, ROW_ITEMS);
     snprintf(defines, sizeof defines, "-DGROUP=%u", group);
     struct ocl_kernel *kernel = ocl_kernel(call, "compress", defines, "compress_entries");
     ocl_arg_span(call, kernel, work->values);
     ocl_arg_span(call, kernel, work->gates);
     ocl_arg_span(call, kernel, work->ape);
     ocl_arg_span(call, kernel, work->state);
-    ocl_arg_span(call, kernel, entries);
-    ocl_arg_span(call, kernel, norm);
-    ocl_arg_span(call, kernel, inv_freq);
+    ocl_arg_span(call, kernel, work->entries);
+    ocl_arg_span(call, kernel, work->norm);
+    ocl_arg_span(call, kernel, work->inv_freq);
     ocl_arg_u64(call, kernel, op->position);
     ocl_arg_u32(call, kernel, op->ratio);
     ocl_arg_u32(call, kernel, op->width);
@@ -64,10 +78,10 @@ launch_entries(struct ocl_call *call, const struct hearth_op_compress *op, const
 }
 
 static void
-launch_state(struct ocl_call *call, const struct hearth_op_compress *op, const struct compress *work)
+launch_state(struct ocl_call *call, const struct hearth_op_compress *op, const struct rows_compressor *work)
 {
     char defines[32];
-    const uint32_t group = rows_group(call, ENTRY_ITEMS);
+    const uint32_t group = rows_group(call, ROW_ITEMS);
     const uint32_t items = rows_group(call, STATE_ITEMS);
     const size_t groups[2] = {(size_t)rows_divide_up(work->columns, items), op->ratio};
     const size_t local[2] = {items, 1};
@@ -88,19 +102,10 @@ launch_state(struct ocl_call *call, const struct hearth_op_compress *op, const s
 void
 ocl_compress(struct ocl_call *call, const struct hearth_op_compress *op)
 {
-    const uint64_t c = op->overlap ? 2 : 1;
-    check_arguments(call, op);
+    const struct rows_compressor work = rows_find_compressor(call, op);
     if (call->status < 0) {
         return;
     }
-    struct compress work = {.columns = c * op->width, .first_entry = op->position / op->ratio};
-    work.n_entries = (op->position + op->n) / op->ratio - work.first_entry;
-    work.row_bytes = op->kind == HEARTH_ENTRY_KV ? hearth_kv_row_bytes(op->kv_format, op->width, op->rope_dim)
-                                                 : hearth_index_row_bytes(op->kv_format, op->width);
-    work.values = ocl_view_f32(call, "values", op->values, op->n, work.columns);
-    work.gates = ocl_view_f32(call, "gates", op->gates, op->n, work.columns);
-    work.state = ocl_view_f32(call, "state", op->state, 2, c * op->ratio * work.columns);
-    work.ape = ocl_vector(call, "ape", op->ape, op->ratio * work.columns);
     if (work.n_entries > 0) {
         launch_entries(call, op, &work);
     }

@@ -27,23 +27,30 @@
 #define SCORES_BYTES (64u << 20)
 #define MAX_SLICE 32768u /* work-groups in one dimension */
 
-void
-ocl_index_query(struct ocl_call *call, const struct hearth_op_index_query *op)
+struct rows_queries
+rows_find_index_queries(struct ocl_call *call, const struct hearth_op_index_query *op)
 {
-    char defines[32];
-    const uint32_t group = rows_group(call, QUERY_ITEMS);
-    const uint64_t n_heads = (uint64_t)op->n * op->n_heads;
-    const struct ocl_span q = ocl_view_f32(call, "q", op->q, n_heads, op->width);
-    const struct ocl_span inv_freq = ocl_vector(call, "inv_freq", op->inv_freq, op->rope_dim / 2);
     rows_check(call, HEARTH_KV_F32, op->width, op->rope_dim);
     if (call->status == 0 && call->native && (op->width & (op->width - 1)) != 0) {
         ocl_call_fail(call, HEARTH_EUNSUPPORTED, "width: a power of two wanted for the Hadamard rotation, %u found",
                       op->width);
     }
+    return (struct rows_queries){
+        .q = ocl_view_f32(call, "q", op->q, (uint64_t)op->n * op->n_heads, op->width),
+        .inv_freq = ocl_vector(call, "inv_freq", op->inv_freq, op->rope_dim / 2),
+    };
+}
+
+void
+ocl_index_query(struct ocl_call *call, const struct hearth_op_index_query *op)
+{
+    char defines[32];
+    const uint32_t group = rows_group(call, QUERY_ITEMS);
+    const struct rows_queries queries = rows_find_index_queries(call, op);
     snprintf(defines, sizeof defines, "-DGROUP=%u", group);
     struct ocl_kernel *kernel = ocl_kernel(call, "index", defines, "index_query");
-    ocl_arg_span(call, kernel, q);
-    ocl_arg_span(call, kernel, inv_freq);
+    ocl_arg_span(call, kernel, queries.q);
+    ocl_arg_span(call, kernel, queries.inv_freq);
     ocl_arg_u64(call, kernel, op->position);
     ocl_arg_u32(call, kernel, op->n_heads);
     ocl_arg_u32(call, kernel, op->width);
@@ -51,8 +58,8 @@ ocl_index_query(struct ocl_call *call, const struct hearth_op_index_query *op)
     ocl_arg_f32(call, kernel, (float)(1.0 / sqrt((double)op->width)));
     ocl_arg_u32(call, kernel, call->native);
     ocl_arg_local(call, kernel, op->width * sizeof(float));
-    ocl_arg_local(call, kernel, rows_divide_up(op->width, HOST_INDEX_BLOCK) * sizeof(uint32_t));
-    ocl_launch_1d(call, kernel, n_heads, group);
+    ocl_arg_local(call, kernel, rows_n_maxima(op->width, 0, true) * sizeof(uint32_t));
+    ocl_launch_1d(call, kernel, (uint64_t)op->n * op->n_heads, group);
 }
 
 /* Tokens first .. first + n - 1 of the command. */

@@ -1,13 +1,10 @@
 /* op_kv.c - what attention looks at: query heads, normalised and rotated; new rows of the window ring, normalised,
- * rotated, stored; the two as one launch where they follow each other (kernels-cl/kv.cl); and the checks of stored
- * rows. */
+ * rotated, stored (kernels-cl/kv.cl); and the checks of stored rows. */
 #include <config.h>
 
 #include <stdio.h>
 
 #include "backends/opencl/rows.h"
-
-#define ROW_ITEMS 128u
 
 /* Local memory that a kernel takes beside its arguments, generously. */
 #define LOCAL_RESERVE 2048u
@@ -39,33 +36,24 @@ rows_check(struct ocl_call *call, uint32_t format, uint32_t width, uint32_t rope
     }
 }
 
-struct queries {
-    struct ocl_span q, inv_freq;
-};
-
-struct new_rows {
-    struct ocl_span kv, ring, norm, inv_freq;
-    uint32_t row_bytes;
-};
-
-static struct queries
-find_queries(struct ocl_call *call, const struct hearth_op_query_rope *op)
+struct rows_queries
+rows_find_queries(struct ocl_call *call, const struct hearth_op_query_rope *op)
 {
     ocl_call_check(call, op->rope_dim % 2 == 0 && op->rope_dim <= op->head_dim,
                    "rope_dim: even, at most head_dim wanted");
-    return (struct queries){
+    return (struct rows_queries){
         .q = ocl_view_f32(call, "q", op->q, (uint64_t)op->n * op->n_heads, op->head_dim),
         .inv_freq = ocl_vector(call, "inv_freq", op->inv_freq, op->rope_dim / 2),
     };
 }
 
-static struct new_rows
-find_rows(struct ocl_call *call, const struct hearth_op_kv_append *op)
+struct rows_new
+rows_find_new(struct ocl_call *call, const struct hearth_op_kv_append *op)
 {
     const uint64_t row_bytes = hearth_kv_row_bytes(op->kv_format, op->head_dim, op->rope_dim);
     rows_check(call, op->kv_format, op->head_dim, op->rope_dim);
     ocl_call_check(call, op->ring_slots >= op->n, "ring_slots: at least n wanted");
-    return (struct new_rows){
+    return (struct rows_new){
         .kv = ocl_view_f32(call, "kv", op->kv, op->n, op->head_dim),
         .ring = ocl_view(call, "ring", op->ring, op->ring_slots, row_bytes, 1),
         .norm = ocl_vector(call, "norm", op->norm, op->head_dim),
@@ -82,81 +70,41 @@ kernel_of_rows(struct ocl_call *call, const char *name)
     return ocl_kernel(call, "kv", defines, name);
 }
 
-static void
-arg_queries(struct ocl_call *call, struct ocl_kernel *kernel, const struct hearth_op_query_rope *op,
-            const struct queries *queries)
+void
+ocl_query_rope(struct ocl_call *call, const struct hearth_op_query_rope *op)
 {
-    ocl_arg_span(call, kernel, queries->q);
-    ocl_arg_span(call, kernel, queries->inv_freq);
+    const struct rows_queries queries = rows_find_queries(call, op);
+    struct ocl_kernel *kernel = kernel_of_rows(call, "query_rope");
+    ocl_arg_span(call, kernel, queries.q);
+    ocl_arg_span(call, kernel, queries.inv_freq);
     ocl_arg_u64(call, kernel, op->position);
     ocl_arg_u32(call, kernel, op->n_heads);
     ocl_arg_u32(call, kernel, op->head_dim);
     ocl_arg_u32(call, kernel, op->rope_dim);
     ocl_arg_f32(call, kernel, op->eps);
     ocl_arg_u32(call, kernel, call->native);
+    ocl_launch_1d(call, kernel, (uint64_t)op->n * op->n_heads, rows_group(call, ROW_ITEMS));
 }
 
 /* At last room for a row, and for the largest magnitudes of its blocks. */
-static void
-arg_rows(struct ocl_call *call, struct ocl_kernel *kernel, const struct hearth_op_kv_append *op,
-         const struct new_rows *rows)
+void
+ocl_kv_append(struct ocl_call *call, const struct hearth_op_kv_append *op)
 {
-    const uint64_t n_blocks = rows_divide_up((uint64_t)op->head_dim - op->rope_dim + 1, HOST_KV_BLOCK);
-    ocl_arg_span(call, kernel, rows->kv);
-    ocl_arg_span(call, kernel, rows->ring);
-    ocl_arg_span(call, kernel, rows->norm);
-    ocl_arg_span(call, kernel, rows->inv_freq);
+    const struct rows_new rows = rows_find_new(call, op);
+    struct ocl_kernel *kernel = kernel_of_rows(call, "kv_append");
+    ocl_arg_span(call, kernel, rows.kv);
+    ocl_arg_span(call, kernel, rows.ring);
+    ocl_arg_span(call, kernel, rows.norm);
+    ocl_arg_span(call, kernel, rows.inv_freq);
     ocl_arg_u64(call, kernel, op->position);
     ocl_arg_u32(call, kernel, op->head_dim);
     ocl_arg_u32(call, kernel, op->rope_dim);
     ocl_arg_u32(call, kernel, op->ring_slots);
-    ocl_arg_u32(call, kernel, rows->row_bytes);
+    ocl_arg_u32(call, kernel, rows.row_bytes);
     ocl_arg_u32(call, kernel, op->kv_format);
     ocl_arg_f32(call, kernel, op->eps);
     ocl_arg_u32(call, kernel, call->native);
     ocl_arg_local(call, kernel, op->head_dim * sizeof(float));
-    ocl_arg_local(call, kernel, n_blocks * sizeof(uint32_t));
-}
-
-void
-ocl_query_rope(struct ocl_call *call, const struct hearth_op_query_rope *op)
-{
-    const struct queries queries = find_queries(call, op);
-    struct ocl_kernel *kernel = kernel_of_rows(call, "query_rope");
-    arg_queries(call, kernel, op, &queries);
-    ocl_launch_1d(call, kernel, (uint64_t)op->n * op->n_heads, rows_group(call, ROW_ITEMS));
-}
-
-void
-ocl_kv_append(struct ocl_call *call, const struct hearth_op_kv_append *op)
-{
-    const struct new_rows rows = find_rows(call, op);
-    struct ocl_kernel *kernel = kernel_of_rows(call, "kv_append");
-    arg_rows(call, kernel, op, &rows);
+    ocl_arg_local(call, kernel, rows_n_maxima(op->head_dim, op->rope_dim, false) * sizeof(uint32_t));
     ocl_launch_1d(call, kernel, op->n, rows_group(call, ROW_ITEMS));
-}
-
-bool
-ocl_is_query_and_kv(const struct hearth_command *first, const struct hearth_command *second)
-{
-    const struct hearth_op_query_rope *query = &first->args.query_rope;
-    const struct hearth_op_kv_append *append = &second->args.kv_append;
-    return first->op == HEARTH_OP_QUERY_ROPE && second->op == HEARTH_OP_KV_APPEND &&
-           first->numerics == second->numerics && query->n == append->n && query->position == append->position &&
-           query->q.buffer != append->kv.buffer && query->q.buffer != append->ring.buffer;
-}
-
-void
-ocl_query_and_kv(struct ocl_call *call, const struct hearth_command *first, const struct hearth_command *second)
-{
-    const struct hearth_op_query_rope *query = &first->args.query_rope;
-    const struct hearth_op_kv_append *append = &second->args.kv_append;
-    const struct queries queries = find_queries(call, query);
-    const struct new_rows rows = find_rows(call, append);
-    struct ocl_kernel *kernel = kernel_of_rows(call, "query_and_kv");
-    const uint64_t n_all = (uint64_t)query->n * query->n_heads;
-    arg_queries(call, kernel, query, &queries);
-    ocl_arg_u64(call, kernel, n_all);
-    arg_rows(call, kernel, append, &rows);
-    ocl_launch_1d(call, kernel, n_all + append->n, rows_group(call, ROW_ITEMS));
 }

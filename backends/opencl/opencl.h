@@ -218,6 +218,7 @@ void ocl_arg_u32(struct ocl_call *call, struct ocl_kernel *kernel, uint32_t valu
 void ocl_arg_u64(struct ocl_call *call, struct ocl_kernel *kernel, uint64_t value);
 void ocl_arg_f32(struct ocl_call *call, struct ocl_kernel *kernel, float value);
 void ocl_arg_mem(struct ocl_call *call, struct ocl_kernel *kernel, cl_mem mem);       /* one argument, no offset */
+void ocl_arg_struct(struct ocl_call *call, struct ocl_kernel *kernel, const void *value, size_t size); /* by value */
 void ocl_arg_local(struct ocl_call *call, struct ocl_kernel *kernel, uint64_t bytes); /* local memory */
 /* groups[d] work-groups of local[d] work items in each of dims dimensions.  All arguments must be set. */
 void ocl_launch(struct ocl_call *call, struct ocl_kernel *kernel, uint32_t dims, const size_t *groups,
@@ -244,8 +245,10 @@ void ocl_linears(struct ocl_call *call, const struct hearth_command *commands, s
 /* Whether the second command is an mhc_post of what the first one, a moe_sum, makes; and both, together. */
 bool ocl_is_sum_and_post(const struct hearth_command *first, const struct hearth_command *second);
 void ocl_sum_and_post(struct ocl_call *call, const struct hearth_command *first, const struct hearth_command *second);
-/* Whether they are a query_rope and a kv_append of the same tokens, apart in memory; and both, together. */
-bool ocl_is_query_and_kv(const struct hearth_command *first, const struct hearth_command *second);
-void ocl_query_and_kv(struct ocl_call *call, const struct hearth_command *first, const struct hearth_command *second);
+/* How many commands from the first on, a query_rope, are what attention wants of the same new tokens, apart in memory:
+ * a kv_append, index_query, compress; an index_topk may stand among them. */
+size_t ocl_count_ready(const struct hearth_command *commands, size_t n_commands);
+/* So many, together. */
+void ocl_ready(struct ocl_call *call, const struct hearth_command *commands, size_t n_commands);
 
 #endif

@@ -28,6 +28,7 @@ static const struct {
     {"prepare", {"mma"}},
     {"probe", {"mma", "tensor"}},
     {"product", {"several"}},
+    {"ready", {"kv", "index", "compress"}},
     {"routed", {"several", "product"}},
     {"routed_mma", {"mma", "tensor", "tile"}},
 };

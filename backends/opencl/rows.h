@@ -4,6 +4,9 @@
 
 #include "backends/opencl/opencl.h"
 
+/* Work items that share a row in kv.cl, compress.cl and ready.cl: their number decides the order of its sums. */
+#define ROW_ITEMS 256u
+
 /* Far beyond any model; it keeps the sizes of rows within 32 bits. */
 #define ROWS_MAX 65536u
 
@@ -28,5 +31,35 @@ rows_divide_up(uint64_t n, uint64_t by)
 void rows_check(struct ocl_call *call, uint32_t format, uint32_t width, uint32_t rope_dim);
 /* Fails unless n * size bytes fit in local memory beside what kernels take for themselves. */
 void rows_check_local(struct ocl_call *call, const char *name, uint64_t n, uint64_t size);
+
+/* ---- what an operation's arguments name, checked ---- */
+
+struct rows_queries {
+    struct ocl_span q, inv_freq;
+};
+
+struct rows_new {
+    struct ocl_span kv, ring, norm, inv_freq;
+    uint32_t row_bytes;
+};
+
+/* n_entries: that the command completes; entries, norm and inv_freq are absent without any */
+struct rows_compressor {
+    struct ocl_span values, gates, state, ape, entries, norm, inv_freq;
+    uint64_t columns, first_entry, n_entries, row_bytes;
+};
+
+struct rows_queries rows_find_queries(struct ocl_call *call, const struct hearth_op_query_rope *op);
+struct rows_queries rows_find_index_queries(struct ocl_call *call, const struct hearth_op_index_query *op);
+struct rows_new rows_find_new(struct ocl_call *call, const struct hearth_op_kv_append *op);
+struct rows_compressor rows_find_compressor(struct ocl_call *call, const struct hearth_op_compress *op);
+
+/* Words of local memory for the largest magnitudes of a stored row's blocks. */
+static inline uint64_t
+rows_n_maxima(uint32_t width, uint32_t rope_dim, bool is_index)
+{
+    return is_index ? rows_divide_up(width, HOST_INDEX_BLOCK)
+                    : rows_divide_up((uint64_t)width - rope_dim + 1, HOST_KV_BLOCK);
+}
 
 #endif

@@ -38,7 +38,6 @@ static const struct pair {
     bool (*is)(const struct hearth_command *first, const struct hearth_command *second);
     void (*run)(struct ocl_call *call, const struct hearth_command *first, const struct hearth_command *second);
 } pairs[] = {
-    {ocl_is_query_and_kv, ocl_query_and_kv},
     {ocl_is_sum_and_post, ocl_sum_and_post},
 };
 
@@ -61,6 +60,9 @@ count_together(const struct hearth_command *commands, size_t n)
     if (commands[0].op == HEARTH_OP_LINEAR) {
         return ocl_count_linears(commands, n);
     }
+    if (commands[0].op == HEARTH_OP_QUERY_ROPE) {
+        return ocl_count_ready(commands, n);
+    }
     return n > 1 && find_pair(&commands[0], &commands[1]) != NULL ? 2 : 1;
 }
 
@@ -78,6 +80,8 @@ run_commands(struct hearth_device *device, const struct hearth_command *command,
                             .err = err};
     if (command->op == HEARTH_OP_LINEAR) {
         ocl_linears(&call, command, n);
+    } else if (n > 1 && command->op == HEARTH_OP_QUERY_ROPE) {
+        ocl_ready(&call, command, n);
     } else if (n > 1) {
         find_pair(&command[0], &command[1])->run(&call, &command[0], &command[1]);
     } else {

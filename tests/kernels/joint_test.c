@@ -17,11 +17,15 @@ enum {
     N_EXPERTS = 5,
     TOP_K = 2,
     N_LINEARS = 11,
-    MAX_VALUES = 9216,
+    MAX_BYTES = 131072,
     N_STREAMS = 4,
     N_HEADS = 3,
     ROPE_DIM = 64,
-    RING_SLOTS = MAX_TOKENS
+    RING_SLOTS = MAX_TOKENS,
+    INDEX_DIM = 128,
+    INDEX_TOP_K = 5,
+    MAX_COMMANDS = 16,
+    MAX_OUTPUTS = 2 * MAX_COMMANDS
 };
 
 static const uint32_t n_outs[N_LINEARS] = {300, 20, 36, 64, 20, 7, 300, 128, 64, 512, 132};
@@ -68,7 +72,7 @@ open_with_mma(void)
 }
 
 static void
-close_device(void)
+close_memory(void)
 {
     while (n_weights > 0) {
         plugin->weight_free(device, weights[--n_weights]);
@@ -79,6 +83,12 @@ close_device(void)
     while (n_memories > 0) {
         free(memories[--n_memories]);
     }
+}
+
+static void
+close_device(void)
+{
+    close_memory();
     plugin->close(device);
     plugin->stop();
 }
@@ -227,79 +237,113 @@ make_experts(struct hearth_view x, uint32_t n, uint32_t n_here, uint32_t numeric
                                                                 .limit = 10.0f};
 }
 
-static struct hearth_view
-output_of(const struct hearth_command *command)
+/* What a command writes; read: it reads it before. */
+struct output {
+    struct hearth_view view;
+    size_t size;
+    bool is_read;
+};
+
+static size_t
+row_bytes(const struct hearth_op_compress *op)
+{
+    return (size_t)(op->kind == HEARTH_ENTRY_KV ? hearth_kv_row_bytes(op->kv_format, op->width, op->rope_dim)
+                                                : hearth_index_row_bytes(op->kv_format, op->width));
+}
+
+static size_t
+add_compress_outputs(const struct hearth_op_compress *op, struct output outputs[2])
+{
+    const size_t n_groups = op->overlap ? 2 : 1, columns = n_groups * op->width;
+    outputs[0] = (struct output){op->state, sizeof(float) * 2 * n_groups * op->ratio * columns, true};
+    outputs[1] = (struct output){op->entries, row_bytes(op) * (size_t)((op->position + op->n) / op->ratio + 1), false};
+    return 2;
+}
+
+/* Returns how many there are. */
+static size_t
+outputs_of(const struct hearth_command *command, struct output outputs[2])
 {
     switch (command->op) {
     case HEARTH_OP_LINEAR:
-        return command->args.linear.y;
+        outputs[0] = (struct output){command->args.linear.y, sizeof(float) * command->args.linear.n * command->args.linear.n_out, false};
+        return 1;
     case HEARTH_OP_EXPERT_FFN:
-        return command->args.expert_ffn.y;
+        outputs[0] = (struct output){command->args.expert_ffn.y, sizeof(float) * command->args.expert_ffn.n_slots * DIM, false};
+        return 1;
     case HEARTH_OP_MOE_SUM:
-        return command->args.moe_sum.y;
+        outputs[0] = (struct output){command->args.moe_sum.y, sizeof(float) * command->args.moe_sum.n * DIM, false};
+        return 1;
     case HEARTH_OP_MHC_POST:
-        return command->args.mhc_post.streams;
+        outputs[0] =
+            (struct output){command->args.mhc_post.streams, sizeof(float) * command->args.mhc_post.n * N_STREAMS * DIM, true};
+        return 1;
     case HEARTH_OP_QUERY_ROPE:
-        return command->args.query_rope.q;
+        outputs[0] = (struct output){command->args.query_rope.q, sizeof(float) * command->args.query_rope.n * N_HEADS * DIM, true};
+        return 1;
+    case HEARTH_OP_INDEX_QUERY:
+        outputs[0] =
+            (struct output){command->args.index_query.q, sizeof(float) * command->args.index_query.n * N_HEADS * INDEX_DIM, true};
+        return 1;
+    case HEARTH_OP_INDEX_TOPK:
+        outputs[0] =
+            (struct output){command->args.index_topk.indices, sizeof(int32_t) * command->args.index_topk.n * INDEX_TOP_K, false};
+        return 1;
+    case HEARTH_OP_COMPRESS:
+        return add_compress_outputs(&command->args.compress, outputs);
     case HEARTH_OP_KV_APPEND:
-        return command->args.kv_append.ring;
+        outputs[0] = (struct output){
+            command->args.kv_append.ring,
+            (size_t)hearth_kv_row_bytes(command->args.kv_append.kv_format, DIM, ROPE_DIM) * RING_SLOTS, false};
+        return 1;
     default:
-        return command->args.shared_ffn.y;
+        outputs[0] = (struct output){command->args.shared_ffn.y, sizeof(float) * command->args.shared_ffn.n * DIM, false};
+        return 1;
     }
 }
 
 static size_t
-output_size(const struct hearth_command *command)
+all_outputs(const struct hearth_command *commands, size_t n, struct output outputs[MAX_OUTPUTS])
 {
-    switch (command->op) {
-    case HEARTH_OP_LINEAR:
-        return sizeof(float) * command->args.linear.n * command->args.linear.n_out;
-    case HEARTH_OP_EXPERT_FFN:
-        return sizeof(float) * command->args.expert_ffn.n_slots * DIM;
-    case HEARTH_OP_MOE_SUM:
-        return sizeof(float) * command->args.moe_sum.n * DIM;
-    case HEARTH_OP_MHC_POST:
-        return sizeof(float) * command->args.mhc_post.n * N_STREAMS * DIM;
-    case HEARTH_OP_QUERY_ROPE:
-        return sizeof(float) * command->args.query_rope.n * N_HEADS * DIM;
-    case HEARTH_OP_KV_APPEND:
-        return (size_t)hearth_kv_row_bytes(command->args.kv_append.kv_format, DIM, ROPE_DIM) * RING_SLOTS;
-    default:
-        return sizeof(float) * command->args.shared_ffn.n * DIM;
+    size_t n_outputs = 0;
+    ck_assert_uint_le(n, MAX_COMMANDS);
+    for (size_t i = 0; i < n; i++) {
+        n_outputs += outputs_of(&commands[i], outputs + n_outputs);
     }
+    return n_outputs;
 }
 
 /* Runs `together` commands at a time; all outputs, poisoned before: what is not written, must not be written in
  * either run. */
 static void
-run(const struct hearth_command *commands, size_t n, size_t together,
-    unsigned char (*outputs)[sizeof(float) * MAX_VALUES])
+run(const struct hearth_command *commands, size_t n, size_t together, unsigned char (*results)[MAX_BYTES])
 {
-    for (size_t i = 0; i < n; i++) {
-        ck_assert_uint_le(output_size(&commands[i]), sizeof outputs[i]);
-        /* streams and queries are read, too: numbers near 1 */
-        const bool is_read = commands[i].op == HEARTH_OP_MHC_POST || commands[i].op == HEARTH_OP_QUERY_ROPE;
-        memset(outputs[i], is_read ? 0x3F : 0xA5, sizeof outputs[i]);
-        write_view(output_of(&commands[i]), outputs[i], output_size(&commands[i]));
+    struct output outputs[MAX_OUTPUTS];
+    const size_t n_outputs = all_outputs(commands, n, outputs);
+    for (size_t i = 0; i < n_outputs; i++) {
+        ck_assert_uint_le(outputs[i].size, MAX_BYTES);
+        memset(results[i], outputs[i].is_read ? 0x3F : 0xA5, MAX_BYTES); /* what is read: numbers near 1 */
+        write_view(outputs[i].view, results[i], outputs[i].size);
     }
     for (size_t i = 0; i < n; i += together) {
         ck_assert_int_eq(plugin->submit(device, &commands[i], together, NULL, 0, NULL, NULL), 0);
     }
-    for (size_t i = 0; i < n; i++) {
-        read_view(output_of(&commands[i]), outputs[i], output_size(&commands[i]));
+    for (size_t i = 0; i < n_outputs; i++) {
+        read_view(outputs[i].view, results[i], outputs[i].size);
     }
 }
 
 static void
 expect_same_bits(const struct hearth_command *commands, size_t n)
 {
-    static unsigned char alone[16][sizeof(float) * MAX_VALUES], together[16][sizeof(float) * MAX_VALUES];
-    ck_assert_uint_le(n, 16);
+    static unsigned char alone[MAX_OUTPUTS][MAX_BYTES], together[MAX_OUTPUTS][MAX_BYTES];
+    struct output outputs[MAX_OUTPUTS];
+    const size_t n_outputs = all_outputs(commands, n, outputs);
     run(commands, n, 1, alone);
     run(commands, n, n, together);
-    for (size_t i = 0; i < n; i++) {
-        ck_assert_msg(memcmp(alone[i], together[i], output_size(&commands[i])) == 0,
-                      "command %zu of %zu: other bits together than alone", i, n);
+    for (size_t i = 0; i < n_outputs; i++) {
+        ck_assert_msg(memcmp(alone[i], together[i], outputs[i].size) == 0,
+                      "output %zu of %zu commands: other bits together than alone", i, n);
     }
 }
 
@@ -395,20 +439,46 @@ make_vector(uint32_t n)
     return make_weight(HEARTH_WEIGHT_VECTOR, &matrix, 1);
 }
 
-/* Queries and the new rows of the window; the second time they are of other tokens. */
-START_TEST(queries_and_new_rows)
+static struct hearth_command
+make_compress(uint32_t kind, uint32_t ratio, uint32_t n, uint64_t position, uint32_t numerics,
+              struct hearth_weight *freqs)
 {
-    if (device == NULL) {
-        return;
-    }
-    const uint32_t n = _i % 2 == 0 ? 1 : MAX_TOKENS;
-    const uint32_t numerics = _i / 2 % 2 == 0 ? HEARTH_NATIVE : HEARTH_EXACT;
-    const uint64_t position = 5;
-    struct hearth_command commands[2] = {{.op = HEARTH_OP_QUERY_ROPE, .numerics = numerics},
-                                         {.op = HEARTH_OP_KV_APPEND, .numerics = numerics}};
+    struct hearth_command command = {.op = HEARTH_OP_COMPRESS, .numerics = numerics};
+    struct hearth_op_compress *op = &command.args.compress;
+    *op = (struct hearth_op_compress){.inv_freq = freqs,
+                                      .position = position,
+                                      .n = n,
+                                      .ratio = ratio,
+                                      .width = kind == HEARTH_ENTRY_KV ? DIM / 2 : INDEX_DIM,
+                                      .rope_dim = ROPE_DIM,
+                                      .kv_format = numerics == HEARTH_NATIVE ? HEARTH_KV_PACKED : HEARTH_KV_F32,
+                                      .overlap = ratio == 4,
+                                      .kind = (uint16_t)kind,
+                                      .eps = 1e-6f};
+    struct output outputs[2];
+    const uint32_t columns = op->overlap ? 2 * op->width : op->width;
+    add_compress_outputs(op, outputs);
+    op->values = make_x(n); /* of DIM columns, or more than are wanted */
+    op->gates = make_x(n);
+    op->state = make_view(outputs[0].size);
+    op->entries = make_view(outputs[1].size);
+    op->ape = make_vector(ratio * columns);
+    op->norm = make_vector(op->width);
+    return command;
+}
+
+/* Of a layer of this ratio, 0: no compressors.  Returns how many commands there are. */
+static size_t
+make_attention_inputs(uint32_t ratio, uint32_t n, uint64_t position, uint32_t numerics,
+                      struct hearth_command commands[6])
+{
     const uint32_t format = numerics == HEARTH_NATIVE ? HEARTH_KV_PACKED : HEARTH_KV_F32;
+    struct hearth_weight *freqs = make_vector(ROPE_DIM / 2);
+    size_t n_commands = 2;
+    commands[0] = (struct hearth_command){.op = HEARTH_OP_QUERY_ROPE, .numerics = numerics};
+    commands[1] = (struct hearth_command){.op = HEARTH_OP_KV_APPEND, .numerics = numerics};
     commands[0].args.query_rope = (struct hearth_op_query_rope){.q = make_view(sizeof(float) * n * N_HEADS * DIM),
-                                                                .inv_freq = make_vector(ROPE_DIM / 2),
+                                                                .inv_freq = freqs,
                                                                 .position = position,
                                                                 .n = n,
                                                                 .n_heads = N_HEADS,
@@ -419,15 +489,81 @@ START_TEST(queries_and_new_rows)
         .kv = make_x(n),
         .ring = make_view((size_t)hearth_kv_row_bytes(format, DIM, ROPE_DIM) * RING_SLOTS),
         .norm = make_vector(DIM),
-        .inv_freq = make_vector(ROPE_DIM / 2),
-        .position = position + (_i < 4 ? 0 : 1),
+        .inv_freq = freqs,
+        .position = position,
         .n = n,
         .head_dim = DIM,
         .rope_dim = ROPE_DIM,
         .ring_slots = RING_SLOTS,
         .kv_format = format,
         .eps = 1e-6f};
-    expect_same_bits(commands, 2);
+    if (ratio == 4) {
+        commands[2] = (struct hearth_command){.op = HEARTH_OP_INDEX_QUERY, .numerics = numerics};
+        commands[2].args.index_query =
+            (struct hearth_op_index_query){.q = make_view(sizeof(float) * n * N_HEADS * INDEX_DIM),
+                                           .inv_freq = freqs,
+                                           .position = position,
+                                           .n = n,
+                                           .n_heads = N_HEADS,
+                                           .width = INDEX_DIM,
+                                           .rope_dim = ROPE_DIM};
+        commands[3] = make_compress(HEARTH_ENTRY_INDEX, ratio, n, position, numerics, freqs);
+        commands[4] = (struct hearth_command){.op = HEARTH_OP_INDEX_TOPK, .numerics = numerics};
+        commands[4].args.index_topk =
+            (struct hearth_op_index_topk){.q = commands[2].args.index_query.q,
+                                          .head_weights = make_x(n),
+                                          .keys = commands[3].args.compress.entries,
+                                          .indices = make_view(sizeof(int32_t) * n * INDEX_TOP_K),
+                                          .position = position,
+                                          .n = n,
+                                          .n_heads = N_HEADS,
+                                          .width = INDEX_DIM,
+                                          .ratio = ratio,
+                                          .top_k = INDEX_TOP_K,
+                                          .kv_format = format};
+        n_commands = 5;
+    }
+    if (ratio != 0) {
+        commands[n_commands++] = make_compress(HEARTH_ENTRY_KV, ratio, n, position, numerics, freqs);
+    }
+    return n_commands;
+}
+
+/* Positions that complete no entry, one, and more of them with many tokens. */
+START_TEST(what_attention_wants)
+{
+    static const uint64_t positions[] = {0, 5, 27, 31, 127};
+    static const uint32_t ratios[] = {4, 0, 128, 8};
+    if (device == NULL) {
+        return;
+    }
+    const uint32_t numerics = _i % 2 == 0 ? HEARTH_NATIVE : HEARTH_EXACT;
+    for (size_t i = 0; i < sizeof positions / sizeof positions[0]; i++) {
+        const uint32_t n = i == 1 ? 2 : i == 2 ? MAX_TOKENS : 1;
+        struct hearth_command commands[6];
+        const size_t n_commands = make_attention_inputs(ratios[_i / 2], n, positions[i], numerics, commands);
+        expect_same_bits(commands, n_commands);
+        close_memory();
+    }
+}
+END_TEST
+
+/* Rows of other tokens than the queries', other frequencies, memory that two of them use. */
+START_TEST(what_attention_does_not_want_together)
+{
+    if (device == NULL) {
+        return;
+    }
+    struct hearth_command commands[6];
+    const size_t n = make_attention_inputs(4, 2, 9, HEARTH_NATIVE, commands);
+    if (_i == 0) {
+        commands[1].args.kv_append.position++;
+    } else if (_i == 1) {
+        commands[1].args.kv_append.inv_freq = make_vector(ROPE_DIM / 2);
+    } else {
+        commands[5].args.compress.values = commands[0].args.query_rope.q;
+    }
+    expect_same_bits(commands, n);
 }
 END_TEST
 
@@ -442,7 +578,8 @@ main(void)
     tcase_add_test(tests, linears_that_meet_in_memory);
     tcase_add_loop_test(tests, experts_and_the_shared_one, 0, 4);
     tcase_add_loop_test(tests, a_sum_and_its_return, 0, 8);
-    tcase_add_loop_test(tests, queries_and_new_rows, 0, 8);
+    tcase_add_loop_test(tests, what_attention_wants, 0, 8);
+    tcase_add_loop_test(tests, what_attention_does_not_want_together, 0, 3);
     suite_add_tcase(suite, tests);
     tests = tcase_create("linears by matrix instructions");
     tcase_set_timeout(tests, 300);

@@ -16,6 +16,7 @@
  * FEW: memory is what it costs.  A work-group of WARPS warps makes a tile of ROWS (8 or 16) rows for TOKENS (8, 16 or
  * 32) tokens, from x as it is; ALIGNED: which can be read in sixteens of bytes.  Warps take blocks in turn, with the
  * next one's loads under way; what they find meets in local memory.
+ * With BESIDE only make_products is wanted: the text stands before beside.cl.
  * Else: a work-group makes WARPS x 32 rows for TOKENS (64) tokens.  `split` makes the parts of x, which pass through
  * local memory. */
 
@@ -98,7 +99,7 @@ add_products(uint4 upper, uint4 lower, uint4 x, uint which, float4 c, local uint
 #define OUTPUTS (ROWS * TOKENS)
 #define OWNED ((OUTPUTS + ITEMS - 1u) / ITEMS)
 
-struct share {
+struct bf16_share {
     const global uint4 *upper, *lower; /* this lane's weights of rows g and, if there is one, g + 8 */
     const global float *x;             /* its columns of the tile's first token */
     uint cols, n_tokens, n_blocks, warp;
@@ -106,7 +107,7 @@ struct share {
 
 /* weights: of the steps of a block, first row g's, then row g + 8's if there is one */
 static inline void
-load_weights(const struct share *share, uint block, uint4 *weights)
+load_weights(const struct bf16_share *share, uint block, uint4 *weights)
 {
     if (block < share->n_blocks) {
         UNROLL
@@ -136,7 +137,7 @@ add_step(const uint4 *weights, uint step, uint4 x, float4 c, local uint *words)
 /* The sum of a block, for tokens 8 tile .. + 7.  Further parts are made from x anew: held, it would take registers that
  * decide how many work-groups share a unit. */
 static inline float4
-block_sum(const struct share *share, const uint4 *weights, uint block, uint tile, local uint *words)
+block_sum(const struct bf16_share *share, const uint4 *weights, uint block, uint tile, local uint *words)
 {
     const uint token = min(tile * COLUMNS + warp_lane() / 4u, share->n_tokens - 1u);
     const global float *from = share->x + (ulong)token * share->cols + block * X_BLOCK;
@@ -186,7 +187,7 @@ store_sum(float4 c, uint tile, uint at, local float *sums)
 
 /* Leaves the sums of the warp's block, whose weights these are, in sums; and asks for those of its next one. */
 static inline void
-make_block(const struct share *share, uint block, uint4 *weights, local float *sums, local uint *words)
+make_block(const struct bf16_share *share, uint block, uint4 *weights, local float *sums, local uint *words)
 {
 #ifdef MMA_PTX
     if (block < share->n_blocks)
@@ -203,7 +204,7 @@ make_block(const struct share *share, uint block, uint4 *weights, local float *s
 
 /* totals += the blocks from the first one on, one of each warp, ascending */
 static inline void
-add_blocks(const struct share *share, uint first, const local float *sums, float *totals)
+add_blocks(const struct bf16_share *share, uint first, const local float *sums, float *totals)
 {
     UNROLL
     for (uint i = 0; i < OWNED; i++) {
@@ -216,22 +217,20 @@ add_blocks(const struct share *share, uint first, const local float *sums, float
     }
 }
 
-kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
-products(PLACE_CONST(x), PLACE_CONST(flags), SEVERAL)
+/* A tile's products with n_tokens tokens from x on.  cols and one->n_rows 0: nothing.  sums: [WARPS * OUTPUTS] */
+static inline void
+make_products(const struct one_of_several *one, const global float *x, global float *y, uint n_tokens, uint cols,
+              bool is_rounded, local float *sums, local uint *words)
 {
-    local uint words[MMA_WORDS(WARPS)];
-    local float sums[WARPS * OUTPUTS];
-    const uint g = warp_lane() / 4u, t = warp_lane() % 4u, first_token = get_group_id(1) * TOKENS;
-    FIND_TILE(one, ROWS)
-    const uint row = one.tile * ROWS + g;
-    const global uint4 *rows = (const global uint4 *)one.data + t;
-    const struct share share = {.upper = rows + (ulong)min(row, one.n_rows - 1u) * (cols / 8u),
-                                .lower = rows + (ulong)min(row + 8u, one.n_rows - 1u) * (cols / 8u),
-                                .x = AT_CONST(float, x) + (ulong)first_token * cols + t * 8u,
-                                .cols = cols,
-                                .n_tokens = min(n - first_token, (uint)TOKENS),
-                                .n_blocks = cols / X_BLOCK,
-                                .warp = get_local_id(0) / WARP};
+    const uint g = warp_lane() / 4u, t = warp_lane() % 4u, row = one->tile * ROWS + g;
+    const global uint4 *rows = (const global uint4 *)one->data + t;
+    const struct bf16_share share = {.upper = rows + (ulong)min(row, one->n_rows - 1u) * (cols / 8u),
+                                     .lower = rows + (ulong)min(row + 8u, one->n_rows - 1u) * (cols / 8u),
+                                     .x = x + t * 8u,
+                                     .cols = cols,
+                                     .n_tokens = n_tokens,
+                                     .n_blocks = cols / X_BLOCK,
+                                     .warp = get_local_id(0) / WARP};
     uint4 weights[ROWS / 8u * X_STEPS];
     float totals[OWNED];
     load_weights(&share, share.warp, weights);
@@ -248,13 +247,25 @@ products(PLACE_CONST(x), PLACE_CONST(flags), SEVERAL)
     UNROLL
     for (uint i = 0; i < OWNED; i++) {
         const uint output = i * ITEMS + (uint)get_local_id(0), token = output / ROWS,
-                   to = one.tile * ROWS + output % ROWS;
-        if (token < share.n_tokens && to < one.n_rows) {
-            one.y[(ulong)(first_token + token) * one.n_rows + to] =
-                rounded >> one.which & 1u ? round_bf16(totals[i]) : totals[i];
+                   to = one->tile * ROWS + output % ROWS;
+        if (token < n_tokens && to < one->n_rows) {
+            y[(ulong)token * one->n_rows + to] = is_rounded ? round_bf16(totals[i]) : totals[i];
         }
     }
 }
+
+#ifndef BESIDE
+kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
+products(PLACE_CONST(x), PLACE_CONST(flags), SEVERAL)
+{
+    local uint words[MMA_WORDS(WARPS)];
+    local float sums[WARPS * OUTPUTS];
+    const uint first_token = get_group_id(1) * TOKENS;
+    FIND_TILE(one, ROWS, get_group_id(0))
+    make_products(&one, AT_CONST(float, x) + (ulong)first_token * cols, one.y + (ulong)first_token * one.n_rows,
+                  min(n - first_token, (uint)TOKENS), cols, rounded >> one.which & 1u, sums, words);
+}
+#endif
 
 #else
 
@@ -458,7 +469,7 @@ products(PLACE_CONST(x), PLACE_CONST(flags), SEVERAL)
     local ulong token_flags[TOKENS];
     const uint first_token = get_group_id(1) * TOKENS, row_places = cols / 8u;
     const uint g = warp_lane() / 4u, t = warp_lane() % 4u;
-    FIND_TILE(one, (WARPS * ROWS))
+    FIND_TILE(one, (WARPS * ROWS), get_group_id(0))
     const uint first_row = (one.tile * WARPS + get_local_id(0) / WARP) * ROWS + g;
     const struct room room = {stages, token_flags, words};
     float4 totals[TILES_M * TILES_N];

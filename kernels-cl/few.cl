@@ -3,12 +3,14 @@
  * A work-group of WARPS warps makes tiles of 16 rows for TOKENS (a multiple of 8) tokens, one after the other.  Warps
  * take blocks in turn, with all loads of BLOCKS of them under way while those before are worked on; what they find
  * meets in local memory.  With LATE it quantises the one token's row itself, TURNS blocks of a warp at a time, while
- * its first weights are on their way. */
+ * its first weights are on their way.
+ *
+ * With BESIDE, which is LATE too, only make_late is wanted: the text stands before beside.cl. */
 
 #ifndef WHOLE
 #define CODE uchar
 #endif
-#define ROWS 16u
+#define FEW_ROWS 16u
 #define PASS (WARPS * BLOCKS)
 #ifdef LATE
 #define STORED 1u /* of TOKENS */
@@ -17,8 +19,8 @@
 #define STORED TOKENS
 #define ADDRESS global
 #endif
-#define OUTPUTS (ROWS * STORED)
-#define OWNED ((OUTPUTS + ITEMS - 1u) / ITEMS)
+#define FEW_OUTPUTS (FEW_ROWS * STORED)
+#define FEW_OWNED ((FEW_OUTPUTS + ITEMS - 1u) / ITEMS)
 
 struct share {
     const global uint4 *upper, *lower; /* this lane's weights of rows g and g + 8 */
@@ -203,7 +205,7 @@ store_sums(const struct share *share, const float4 *c, uint at, uint w_code, uin
     for (uint i = 0; i < TILES_N * 2u; i++) {
         const float4 all = c[i / 2u];
         const uint token = i / 2u * COLUMNS + share->lane % 4u * 2u + i % 2u;
-        local float *to = sums + (at * STORED + token) * ROWS + share->lane / 4u;
+        local float *to = sums + (at * STORED + token) * FEW_ROWS + share->lane / 4u;
         if (token < share->n) {
             const uint code = share->codes[(ulong)token * share->code_step + block] & 0xFFu;
             const float factor = scale_product(code, w_code, SHIFT);
@@ -218,11 +220,11 @@ static inline void
 add_pass(const struct share *share, uint pass, const local float *sums, float *totals)
 {
     UNROLL
-    for (uint i = 0; i < OWNED; i++) {
-        const uint output = min(i * ITEMS + (uint)get_local_id(0), OUTPUTS - 1u);
+    for (uint i = 0; i < FEW_OWNED; i++) {
+        const uint output = min(i * ITEMS + (uint)get_local_id(0), FEW_OUTPUTS - 1u);
         UNROLL
         for (uint b = 0; b < PASS; b++) {
-            const float sum = sums[b * OUTPUTS + output];
+            const float sum = sums[b * FEW_OUTPUTS + output];
             totals[i] += pass + b < share->n_blocks ? sum : 0.0f;
         }
     }
@@ -238,7 +240,7 @@ struct source {
 static inline void
 aim(const struct source *source, uint tile, struct share *share)
 {
-    const uint row = source->first + tile * ROWS, g = share->lane / 4u, t = share->lane % 4u;
+    const uint row = source->first + tile * FEW_ROWS, g = share->lane / 4u, t = share->lane % 4u;
     const ulong row_parts = (ulong)share->n_blocks * 8u;
     const global uint4 *parts = (const global uint4 *)source->data + t;
     share->upper = parts + min(row + g, source->last) * row_parts;
@@ -265,17 +267,17 @@ make_pass(const struct share *share, uint pass, uint4 (*weights)[4], const uint 
     }
 }
 
-/* All tiles of the work-group.  y: of token 0, its row 0; the next token's y_stride further. */
+/* Tiles first, first + step ..  y: of token 0, its row 0; the next token's y_stride further. */
 static inline void
-make_tiles(const struct source *source, struct share *share, uint4 (*weights)[4], uint *w_codes, global float *y,
-           uint y_stride, local float *sums, local uint *words)
+make_tiles(const struct source *source, struct share *share, uint first, uint step, uint4 (*weights)[4], uint *w_codes,
+           global float *y, uint y_stride, local float *sums, local uint *words)
 {
-    const uint n_rows = source->last - source->first + 1u, n_tiles = (n_rows + ROWS - 1u) / ROWS;
-    uint next = get_group_id(0), next_pass = 0u; /* what is loaded next */
-    for (uint tile = get_group_id(0); tile < n_tiles; tile += get_num_groups(0)) {
-        float totals[OWNED];
+    const uint n_rows = source->last - source->first + 1u, n_tiles = (n_rows + FEW_ROWS - 1u) / FEW_ROWS;
+    uint next = first, next_pass = 0u; /* what is loaded next */
+    for (uint tile = first; tile < n_tiles; tile += step) {
+        float totals[FEW_OWNED];
         UNROLL
-        for (uint i = 0; i < OWNED; i++) {
+        for (uint i = 0; i < FEW_OWNED; i++) {
             totals[i] = 0.0f;
         }
         for (uint pass = 0; pass < share->n_blocks; pass += PASS) {
@@ -283,7 +285,7 @@ make_tiles(const struct source *source, struct share *share, uint4 (*weights)[4]
             next_pass += PASS;
             if (next_pass >= share->n_blocks) {
                 next_pass = 0u;
-                next += get_num_groups(0);
+                next += step;
                 aim(source, next, share);
             }
             if (next < n_tiles) {
@@ -294,9 +296,9 @@ make_tiles(const struct source *source, struct share *share, uint4 (*weights)[4]
             barrier(CLK_LOCAL_MEM_FENCE);
         }
         UNROLL
-        for (uint i = 0; i < OWNED; i++) {
-            const uint output = i * ITEMS + (uint)get_local_id(0), token = output / ROWS,
-                       r = tile * ROWS + output % ROWS;
+        for (uint i = 0; i < FEW_OWNED; i++) {
+            const uint output = i * ITEMS + (uint)get_local_id(0), token = output / FEW_ROWS,
+                       r = tile * FEW_ROWS + output % FEW_ROWS;
             if (token < share->n && r < n_rows) {
                 y[(ulong)token * y_stride + r] = finished(totals[i]);
             }
@@ -304,6 +306,42 @@ make_tiles(const struct source *source, struct share *share, uint4 (*weights)[4]
     }
 }
 
+#ifdef LATE
+/* Local memory of a work-group. */
+struct late_room {
+    local uint4 *halves, *lows; /* [MAX_BLOCKS * X_STEPS * 4] */
+    local CODE *codes;          /* [MAX_BLOCKS] */
+    local float *sums;          /* [PASS * FEW_OUTPUTS] */
+    local uint *words;
+};
+
+/* Tiles first, first + step .. of the one token's products.  x: its row, up: its partner with SWIGLU; n_blocks 0, and
+ * source without rows: nothing */
+static inline void
+make_late(const struct source *source, const global float *x, const global float *up, float limit, uint n_blocks,
+          uint first, uint step, global float *y, const struct late_room *room)
+{
+    const uint lane = warp_lane();
+    struct share share = {.x = room->halves + lane % 4u,
+                          .low = room->lows + lane % 4u,
+                          .codes = room->codes,
+                          .code_step = n_blocks,
+                          .x_next = n_blocks * (X_STEPS * 4u),
+                          .n = 1u,
+                          .n_blocks = n_blocks,
+                          .warp = get_local_id(0) / WARP,
+                          .lane = lane};
+    const struct row made = {(local uint2 *)room->halves, (local uint2 *)room->lows, room->codes, room->words};
+    uint4 weights[BLOCKS][4];
+    uint w_codes[BLOCKS];
+    aim(source, first, &share);
+    load_pass(&share, 0, weights, w_codes);
+    quantise_row(x, up, limit, &share, &made);
+    make_tiles(source, &share, first, step, weights, w_codes, y, 0u, room->sums, room->words);
+}
+#endif
+
+#ifndef BESIDE
 /* Group g of get_num_groups(2) makes rows g * row_step .. + n_rows - 1 of the matrix at data + g * data_step,
  * scales + g * scales_step, from rows t * x_step + g * x_next of x.  y[t * y_stride + g * y_step + row].
  * With LATE there is one token, x is f32 as it came and quantised here; with SWIGLU its partner is at x_scales.
@@ -319,14 +357,13 @@ few(PLACE_CONST(x), PLACE_CONST(x_scales), PLACE_CONST(data), PLACE_CONST(scales
 )
 {
     local uint words[MMA_WORDS(WARPS)];
-    local float sums[PASS * OUTPUTS];
-    const uint lane = warp_lane(), t = lane % 4u;
+    local float sums[PASS * FEW_OUTPUTS];
     const uint group = get_group_id(2), first_token = get_group_id(1) * TOKENS, n_blocks = cols / X_BLOCK;
     const ulong x_row = (ulong)first_token * x_step + group * x_next;
 #ifdef PAIR
     const uint own_rows = group == 0u ? n_rows : pair_rows, own_stride = group == 0u ? y_stride : pair_rows;
     global float *out = group == 0u ? AT(float, y) : AT(float, pair_y);
-    if (get_group_id(0) * ROWS >= own_rows) {
+    if (get_group_id(0) * FEW_ROWS >= own_rows) {
         return;
     }
 #else
@@ -344,15 +381,15 @@ few(PLACE_CONST(x), PLACE_CONST(x_scales), PLACE_CONST(data), PLACE_CONST(scales
 #else
     local uint4 *lows = halves;
 #endif
+    const struct late_room room = {halves, lows, codes, sums, words};
+    make_late(&source, AT_CONST(float, x) + x_row * cols, AT_CONST(float, x_scales) + x_row * cols, limit, n_blocks,
+              get_group_id(0), get_num_groups(0), out, &room);
 #else
+    const uint lane = warp_lane(), t = lane % 4u;
     const ulong first_x = (x_row + (ulong)(lane / 4u) * x_step) * n_blocks * (X_STEPS * 4u);
-    const global uint4 *halves = AT_CONST(uint4, x) + first_x;
-    const global uint4 *lows = (const global uint4 *)(AT_CONST(uchar, x) + low) + first_x;
-    const global CODE *codes = AT_CONST(CODE, x_scales) + x_row * n_blocks;
-#endif
-    struct share share = {.x = halves + t,
-                          .low = lows + t,
-                          .codes = codes,
+    struct share share = {.x = AT_CONST(uint4, x) + first_x + t,
+                          .low = (const global uint4 *)(AT_CONST(uchar, x) + low) + first_x + t,
+                          .codes = AT_CONST(CODE, x_scales) + x_row * n_blocks,
                           .code_step = x_step * n_blocks,
                           .x_next = x_step * n_blocks * (X_STEPS * 4u),
                           .n = min(n - first_token, (uint)STORED),
@@ -363,9 +400,8 @@ few(PLACE_CONST(x), PLACE_CONST(x_scales), PLACE_CONST(data), PLACE_CONST(scales
     uint w_codes[BLOCKS];
     aim(&source, get_group_id(0), &share);
     load_pass(&share, 0, weights, w_codes);
-#ifdef LATE
-    const struct row made = {(local uint2 *)halves, (local uint2 *)lows, codes, words};
-    quantise_row(AT_CONST(float, x) + x_row * cols, AT_CONST(float, x_scales) + x_row * cols, limit, &share, &made);
+    make_tiles(&source, &share, get_group_id(0), get_num_groups(0), weights, w_codes,
+               out + (ulong)first_token * own_stride, own_stride, sums, words);
 #endif
-    make_tiles(&source, &share, weights, w_codes, out + (ulong)first_token * own_stride, own_stride, sums, words);
 }
+#endif

@@ -5,6 +5,7 @@ KERNELS_CL = \
 	kernels-cl/rows.cl \
 	kernels-cl/attend.cl \
 	kernels-cl/attend_mma.cl \
+	kernels-cl/beside.cl \
 	kernels-cl/bf16_mma.cl \
 	kernels-cl/compress.cl \
 	kernels-cl/embed.cl \

@@ -519,7 +519,7 @@ dense_several(PLACE_CONST(x), SEVERAL)
 {
     local long words[LOCAL_WORDS];
     const uint lane = get_local_id(0), first_token = get_group_id(1) * TOKENS;
-    FIND_TILE(one, ROWS)
+    FIND_TILE(one, ROWS, get_group_id(0))
     const struct matrix matrix = {one.data, 0, one.n_rows, cols};
     struct input input = {AT_CONST(float, x), 0, {0}};
     uint rows[ROWS];

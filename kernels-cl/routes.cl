@@ -62,31 +62,37 @@ choose_best(const global float *logits, const global float *bias, uint n_experts
     }
 }
 
-/* A work-group is a token.  words: 4 bytes for each of n_experts + 2 * top_k + 1.  An id or an expert out of range
- * gives the token NaN weights. */
-kernel void
-choose(PLACE_CONST(logits), PLACE_CONST(bias), PLACE_CONST(table), PLACE_CONST(ids), PLACE(routes), uint n_experts,
-       uint top_k, ulong n_rows, float route_scale, local uint *words)
+/* Where a token's routes come from, and what they are to be. */
+struct choice {
+    const global float *logits, *bias; /* bias 0: none */
+    const global long *table;
+    int id; /* of the token, for the table */
+    uint n_experts, top_k;
+    ulong n_rows;
+    float route_scale;
+};
+
+/* The routes of token t.  n_experts and top_k 0: nothing.  words: 4 bytes for each of n_experts + 2 * top_k + 1.  An id
+ * or an expert out of range gives the token NaN weights. */
+static inline void
+choose_routes(const struct choice *choice, uint t, global struct route *routes, local uint *words)
 {
-    const uint lane = get_local_id(0), t = get_group_id(0);
-    const global float *mine = AT_CONST(float, logits) + (ulong)t * n_experts;
+    const uint lane = get_local_id(0), n_experts = choice->n_experts, top_k = choice->top_k;
     local uint *chosen = words + n_experts;
     bool is_valid = true;
 #ifdef TABLE
-    const int id = AT_CONST(int, ids)[t];
-    is_valid = id >= 0 && (ulong)id < n_rows;
+    is_valid = choice->id >= 0 && (ulong)choice->id < choice->n_rows;
     for (uint k = lane; k < top_k; k += get_local_size(0)) {
-        const long expert = is_valid ? AT_CONST(long, table)[(ulong)id * top_k + k] : 0;
+        const long expert = is_valid ? choice->table[(ulong)choice->id * top_k + k] : 0;
         chosen[k] = expert >= 0 && expert < (long)n_experts ? (uint)expert : n_experts;
     }
 #else
-    const global float *offsets = bias_mem == 0 ? 0 : AT_CONST(float, bias);
-    choose_best(mine, offsets, n_experts, top_k, (local float *)words, chosen + top_k, chosen);
+    choose_best(choice->logits, choice->bias, n_experts, top_k, (local float *)words, chosen + top_k, chosen);
 #endif
     barrier(CLK_LOCAL_MEM_FENCE);
     local float *affinities = (local float *)(chosen + top_k);
     for (uint k = lane; k < top_k; k += get_local_size(0)) {
-        affinities[k] = affinity(mine[min(chosen[k], n_experts - 1u)]);
+        affinities[k] = affinity(choice->logits[min(chosen[k], n_experts - 1u)]);
     }
     barrier(CLK_LOCAL_MEM_FENCE);
     float sum = 0.0f;
@@ -96,10 +102,37 @@ choose(PLACE_CONST(logits), PLACE_CONST(bias), PLACE_CONST(table), PLACE_CONST(i
     }
     for (uint k = lane; k < top_k; k += get_local_size(0)) {
         const uint expert = min(chosen[k], n_experts - 1u), at = t * top_k + k;
-        struct route route = {t, at, expert, affinities[k] / sum * route_scale};
+        struct route route = {t, at, expert, affinities[k] / sum * choice->route_scale};
         route.weight = is_valid ? route.weight : NAN;
-        AT(struct route, routes)[at] = route;
+        routes[at] = route;
     }
+}
+
+/* A kernel's arguments for the choice, and what they say of token t. */
+#define CHOICE                                                                                                         \
+    PLACE_CONST(logits), PLACE_CONST(bias), PLACE_CONST(table), PLACE_CONST(ids), PLACE(routes), uint n_experts,       \
+        uint top_k, ulong n_rows, float route_scale, local uint *words
+#ifdef TABLE
+#define TOKEN_ID(t) AT_CONST(int, ids)[t]
+#else
+#define TOKEN_ID(t) 0
+#endif
+#define FIND_CHOICE(choice, t)                                                                                         \
+    struct choice choice = {AT_CONST(float, logits) + (ulong)(t) * n_experts,                                          \
+                            bias_mem == 0 ? 0 : AT_CONST(float, bias),                                                 \
+                            AT_CONST(long, table),                                                                     \
+                            TOKEN_ID(t),                                                                               \
+                            n_experts,                                                                                 \
+                            top_k,                                                                                     \
+                            n_rows,                                                                                    \
+                            route_scale};
+
+#ifndef BESIDE
+/* A work-group is a token. */
+kernel void choose(CHOICE)
+{
+    FIND_CHOICE(choice, get_group_id(0))
+    choose_routes(&choice, get_group_id(0), AT(struct route, routes), words);
 }
 
 static inline bool
@@ -158,3 +191,4 @@ group(PLACE_CONST(routes), PLACE_CONST(experts), PLACE(order), PLACE(tiles), uin
         AT(struct tile, tiles)[tile].n = 0u;
     }
 }
+#endif

@@ -25,9 +25,9 @@ struct one_of_several {
         one.which = i;                                                                                                 \
     }
 
-/* Declares `one`: of tiles of so many rows, number get_group_id(0). */
-#define FIND_TILE(one, tile_rows)                                                                                      \
-    struct one_of_several one = {AT_CONST(uchar, data) + data_0, AT(float, y_0), 0u, n_rows_0, get_group_id(0)};       \
+/* Declares `one`: of tiles of so many rows, that of a number. */
+#define FIND_TILE(one, tile_rows, number)                                                                              \
+    struct one_of_several one = {AT_CONST(uchar, data) + data_0, AT(float, y_0), 0u, n_rows_0, number};                \
     PASS_TILES(one, tile_rows, 1)                                                                                      \
     PASS_TILES(one, tile_rows, 2)                                                                                      \
     PASS_TILES(one, tile_rows, 3)                                                                                      \

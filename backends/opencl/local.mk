@@ -6,6 +6,8 @@ endif
 backends_opencl_libopencl_la_SOURCES = \
 	backends/opencl/attend.h \
 	backends/opencl/attend_mma.c \
+	backends/opencl/beside.c \
+	backends/opencl/beside.h \
 	backends/opencl/bf16_mma.c \
 	backends/opencl/buffer.c \
 	backends/opencl/cache.c \

@@ -6,8 +6,8 @@
 
 #include <stdio.h>
 
+#include "backends/opencl/beside.h"
 #include "backends/opencl/experts.h"
-#include "backends/opencl/product.h"
 
 #define N_DTYPES 16u
 
@@ -321,32 +321,44 @@ run_shared_up(struct ocl_call *call, const struct hearth_op_shared_ffn *op, cons
     }
 }
 
+bool
+ocl_shared_find(struct ocl_call *call, const struct hearth_op_shared_ffn *op, struct ocl_shared *ret_shared)
+{
+    const struct ocl_shared shared = {
+        .x = ocl_view_f32(call, "x", op->x, op->n, op->dim),
+        .y = ocl_view_f32(call, "y", op->y, op->n, op->dim),
+        .up = {ocl_weight(call, "w1", op->expert, 0, op->inner, op->dim),
+               ocl_weight(call, "w3", op->expert, 1, op->inner, op->dim)},
+        .down = ocl_weight(call, "w2", op->expert, 2, op->dim, op->inner),
+        .products = ocl_scratch(call, (uint64_t)op->n * op->inner, 2 * sizeof(float)),
+    };
+    if (call->status < 0 || !ocl_product_can(call, "w1", shared.up[0]->dtype) ||
+        !ocl_product_can(call, "w3", shared.up[1]->dtype) || !ocl_product_can(call, "w2", shared.down->dtype) ||
+        !ocl_call_check(call, (uint64_t)op->n * op->inner <= UINT32_MAX, "n * inner: within 32 bits wanted")) {
+        return false;
+    }
+    *ret_shared = shared;
+    return true;
+}
+
 void
 ocl_shared_ffn(struct ocl_call *call, const struct hearth_op_shared_ffn *op)
 {
     struct ocl_input hidden = {.form = OCL_PLAIN};
-    const struct ocl_span x = ocl_view_f32(call, "x", op->x, op->n, op->dim);
-    const struct ocl_span y = ocl_view_f32(call, "y", op->y, op->n, op->dim);
-    const struct ocl_matrix *const up[2] = {ocl_weight(call, "w1", op->expert, 0, op->inner, op->dim),
-                                            ocl_weight(call, "w3", op->expert, 1, op->inner, op->dim)};
-    const struct ocl_matrix *down = ocl_weight(call, "w2", op->expert, 2, op->dim, op->inner);
-    if (call->status < 0 || !ocl_product_can(call, "w1", up[0]->dtype) || !ocl_product_can(call, "w3", up[1]->dtype) ||
-        !ocl_product_can(call, "w2", down->dtype) ||
-        !ocl_call_check(call, (uint64_t)op->n * op->inner <= UINT32_MAX, "n * inner: within 32 bits wanted")) {
+    struct ocl_shared shared;
+    if (!ocl_shared_find(call, op, &shared)) {
         return;
     }
-    const uint64_t n_hidden = (uint64_t)op->n * op->inner;
-    const struct ocl_span products = ocl_scratch(call, n_hidden, 2 * sizeof(float));
-    run_shared_up(call, op, up, x, products);
+    run_shared_up(call, op, shared.up, shared.x, shared.products);
     const struct ocl_prepare activation = {
-        .x = products,
-        .up = ocl_at(products, n_hidden * sizeof(float)),
+        .x = shared.products,
+        .up = ocl_at(shared.products, (uint64_t)op->n * op->inner * sizeof(float)),
         .limit = op->limit,
         .n = op->n,
         .cols = op->inner,
-        .dtype = down->dtype,
-        .form = ocl_form_for(call, down->dtype, op->inner, false),
+        .dtype = shared.down->dtype,
+        .form = ocl_form_for(call, shared.down->dtype, op->inner, false),
     };
     ocl_prepare(call, &activation, &hidden);
-    ocl_dense_whole(call, down, hidden, y, op->n, call->native);
+    ocl_dense_whole(call, shared.down, hidden, shared.y, op->n, call->native);
 }

@@ -4,13 +4,13 @@
  * weight, and small matrices of f32 or bf16 share a launch: launches, not bytes, are what they cost a GPU. */
 #include <config.h>
 
-#include "backends/opencl/product.h"
+#include "backends/opencl/beside.h"
 
 /* Linears of the same rows. */
 struct together {
     struct ocl_prepare prepare;
     struct ocl_input inputs[OCL_N_FORMS]; /* made ready for weights that were met; values.mem NULL: not yet */
-    struct ocl_several several;           /* waiting for more of their kind */
+    struct ocl_several several, late;     /* waiting for more of their kind; late: those of make_late, if two kinds wait */
 };
 
 /* Forms are each of one type of weight, but for OCL_PLAIN, in which rows are as they came. */
@@ -40,6 +40,10 @@ add_linear(struct ocl_call *call, const struct hearth_op_linear *op, struct toge
         return;
     }
     const struct ocl_input *input = input_for(call, work, op->weight);
+    if (input->form == OCL_PARTS && work->several.input.form == OCL_HALVES && work->late.n_weights == 0) {
+        work->late = work->several; /* may share their launch */
+        work->several.n_weights = 0;
+    }
     if (!ocl_several_add(call, &work->several, weight, input, y, is_round)) {
         ocl_dense_whole(call, weight, *input, y, op->n, is_round);
     }
@@ -49,12 +53,12 @@ void
 ocl_linears(struct ocl_call *call, const struct hearth_command *commands, size_t n_commands)
 {
     const struct hearth_op_linear *first = &commands[0].args.linear;
-    struct together work = {.prepare = {.n = first->n, .cols = first->n_in}, .several = {.n = first->n}};
+    struct together work = {.prepare = {.n = first->n, .cols = first->n_in}, .several = {.n = first->n}, .late = {.n = first->n}};
     work.prepare.x = ocl_view_f32(call, "x", first->x, first->n, first->n_in);
     for (size_t i = 0; i < n_commands && call->status == 0; i++) {
         add_linear(call, &commands[i].args.linear, &work);
     }
-    ocl_several_launch(call, &work.several);
+    ocl_beside_launch(call, &work.late, &work.several);
 }
 
 /* Whether two commands are linears of the same rows, which neither writes. */

@@ -242,6 +242,11 @@ void ocl_fill(struct ocl_call *call, struct ocl_span dst, uint32_t pattern, uint
 size_t ocl_count_linears(const struct hearth_command *commands, size_t n_commands);
 /* So many, together. */
 void ocl_linears(struct ocl_call *call, const struct hearth_command *commands, size_t n_commands);
+/* How many commands from the first on, a router of one token, are that, the shared expert's of the same token, and
+ * between them that of the routed ones or none. */
+size_t ocl_count_router(const struct hearth_command *commands, size_t n_commands);
+/* So many, the router's and the shared expert's together. */
+void ocl_router_and_shared(struct ocl_call *call, const struct hearth_command *commands, size_t n_commands);
 /* Whether the second command is an mhc_post of what the first one, a moe_sum, makes; and both, together. */
 bool ocl_is_sum_and_post(const struct hearth_command *first, const struct hearth_command *second);
 void ocl_sum_and_post(struct ocl_call *call, const struct hearth_command *first, const struct hearth_command *second);

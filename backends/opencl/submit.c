@@ -53,15 +53,36 @@ find_pair(const struct hearth_command *first, const struct hearth_command *secon
     return NULL;
 }
 
+/* Several commands from one of this kind on. */
+static const struct several {
+    uint32_t first;
+    size_t (*count)(const struct hearth_command *commands, size_t n_commands);
+    void (*run)(struct ocl_call *call, const struct hearth_command *commands, size_t n_commands);
+} several[] = {
+    {HEARTH_OP_LINEAR, ocl_count_linears, ocl_linears},
+    {HEARTH_OP_QUERY_ROPE, ocl_count_ready, ocl_ready},
+    {HEARTH_OP_ROUTER, ocl_count_router, ocl_router_and_shared},
+};
+
+/* NULL: none begin like this. */
+static const struct several *
+find_several(const struct hearth_command *first)
+{
+    for (size_t i = 0; i < sizeof several / sizeof several[0]; i++) {
+        if (several[i].first == first->op) {
+            return &several[i];
+        }
+    }
+    return NULL;
+}
+
 /* How many commands from the first on are done together. */
 static size_t
 count_together(const struct hearth_command *commands, size_t n)
 {
-    if (commands[0].op == HEARTH_OP_LINEAR) {
-        return ocl_count_linears(commands, n);
-    }
-    if (commands[0].op == HEARTH_OP_QUERY_ROPE) {
-        return ocl_count_ready(commands, n);
+    const struct several *together = find_several(&commands[0]);
+    if (together != NULL) {
+        return together->count(commands, n);
     }
     return n > 1 && find_pair(&commands[0], &commands[1]) != NULL ? 2 : 1;
 }
@@ -70,22 +91,22 @@ count_together(const struct hearth_command *commands, size_t n)
 static int
 run_commands(struct hearth_device *device, const struct hearth_command *command, size_t n, struct hearth_error *err)
 {
-    if (!ocl_supports(device, command->op, command->numerics)) {
-        return host_error(err, HEARTH_EUNSUPPORTED, 0, "operation %u in numerics %u is not known here", command->op,
-                          command->numerics);
+    for (size_t i = 0; i < n; i++) {
+        if (!ocl_supports(device, command[i].op, command[i].numerics)) {
+            return host_error(err, HEARTH_EUNSUPPORTED, 0, "operation %u in numerics %u is not known here",
+                              command[i].op, command[i].numerics);
+        }
     }
     struct ocl_call call = {.device = device,
                             .op = operations[command->op].name,
                             .native = command->numerics == HEARTH_NATIVE,
                             .err = err};
-    if (command->op == HEARTH_OP_LINEAR) {
-        ocl_linears(&call, command, n);
-    } else if (n > 1 && command->op == HEARTH_OP_QUERY_ROPE) {
-        ocl_ready(&call, command, n);
-    } else if (n > 1) {
-        find_pair(&command[0], &command[1])->run(&call, &command[0], &command[1]);
-    } else {
+    if (n == 1) {
         operations[command->op].run(&call, command);
+    } else if (find_several(command) != NULL) {
+        find_several(command)->run(&call, command, n);
+    } else {
+        find_pair(&command[0], &command[1])->run(&call, &command[0], &command[1]);
     }
     ocl_scratch_reset(device);
     return call.status;

@@ -174,6 +174,13 @@ read_view(struct hearth_view view, void *bytes, size_t size)
     ck_assert_int_eq(plugin->buffer_read(device, bytes, view, size, NULL, NULL), 0);
 }
 
+static struct hearth_weight *
+make_vector(uint32_t n)
+{
+    const struct hearth_matrix matrix = make_matrix(HEARTH_F32, 1, n);
+    return make_weight(HEARTH_WEIGHT_VECTOR, &matrix, 1);
+}
+
 static struct hearth_command
 make_linear(struct hearth_view x, uint32_t n, uint32_t n_in, uint32_t n_out, uint32_t dtype, uint32_t numerics)
 {
@@ -265,6 +272,10 @@ static size_t
 outputs_of(const struct hearth_command *command, struct output outputs[2])
 {
     switch (command->op) {
+    case HEARTH_OP_ROUTER:
+        outputs[0] = (struct output){command->args.router.routes,
+                                     sizeof(struct hearth_route) * command->args.router.n * TOP_K, false};
+        return 1;
     case HEARTH_OP_LINEAR:
         outputs[0] = (struct output){command->args.linear.y, sizeof(float) * command->args.linear.n * command->args.linear.n_out, false};
         return 1;
@@ -367,6 +378,24 @@ START_TEST(linears_of_one_input)
 }
 END_TEST
 
+/* One or two of quantised weights and some of bf16, of rows that fill tiles and that do not. */
+START_TEST(linears_of_two_kinds)
+{
+    static const uint32_t rows[] = {300, 132, 36, 512, 7, 64, 20};
+    if (device == NULL) {
+        return;
+    }
+    const uint32_t n = _i % 2 == 0 ? 1 : 2, n_quantised = _i / 2 % 2 + 1, n_others = _i < 4 ? 5 : 1;
+    const struct hearth_view x = make_x(n);
+    struct hearth_command commands[7];
+    for (uint32_t i = 0; i < n_quantised + n_others; i++) {
+        commands[i] = make_linear(x, n, DIM, rows[i], i < n_quantised ? HEARTH_E4M3 : HEARTH_BF16, HEARTH_NATIVE);
+        commands[i].args.linear.round_output = i % 4 != 2;
+    }
+    expect_same_bits(commands, n_quantised + n_others);
+}
+END_TEST
+
 /* A linear that overwrites its own input's buffer, or another's output, stays on its own and in its order. */
 START_TEST(linears_that_meet_in_memory)
 {
@@ -393,6 +422,46 @@ START_TEST(experts_and_the_shared_one)
     for (uint32_t i = 0; i < 3; i++) {
         struct hearth_command commands[2];
         make_experts(make_x(n), n, n_here[i], _i / 2 == 0 ? HEARTH_NATIVE : HEARTH_EXACT, commands);
+        expect_same_bits(commands, 2);
+    }
+}
+END_TEST
+
+/* The router, the experts it chose (the second time they are not in the submission), the shared one; of the hash table or
+ * of the scores. */
+START_TEST(router_and_experts)
+{
+    if (device == NULL) {
+        return;
+    }
+    const uint32_t n = _i % 2 == 0 ? 1 : 2;
+    const struct hearth_view x = make_x(n);
+    const struct hearth_matrix gate = make_matrix(HEARTH_BF16, N_EXPERTS, DIM);
+    struct hearth_command commands[3] = {{.op = HEARTH_OP_ROUTER, .numerics = HEARTH_NATIVE}};
+    make_experts(x, n, N_EXPERTS, HEARTH_NATIVE, commands + 1);
+    commands[0].args.router = (struct hearth_op_router){.x = x,
+                                                        .routes = commands[1].args.expert_ffn.routes,
+                                                        .gate = make_weight(HEARTH_WEIGHT_LINEAR, &gate, 1),
+                                                        .bias = make_vector(N_EXPERTS),
+                                                        .n = n,
+                                                        .dim = DIM,
+                                                        .n_experts = N_EXPERTS,
+                                                        .top_k = TOP_K,
+                                                        .route_scale = 1.5f};
+    if (_i / 2 % 2 == 1) {
+        static const int64_t rows[3][TOP_K] = {{0, 3}, {4, 1}, {2, 0}};
+        static const int32_t ids[2] = {2, 1};
+        const struct hearth_matrix table = {
+            .dtype = HEARTH_I64, .rows = 3, .cols = TOP_K, .data = rows, .data_bytes = sizeof rows};
+        commands[0].args.router.bias = NULL;
+        commands[0].args.router.table = make_weight(HEARTH_WEIGHT_TABLE, &table, 1);
+        commands[0].args.router.ids = make_view(sizeof ids);
+        write_view(commands[0].args.router.ids, ids, sizeof ids);
+    }
+    if (_i / 4 == 0) {
+        expect_same_bits(commands, 3);
+    } else {
+        commands[1] = commands[2];
         expect_same_bits(commands, 2);
     }
 }
@@ -431,13 +500,6 @@ START_TEST(a_sum_and_its_return)
     expect_same_bits(commands, 2);
 }
 END_TEST
-
-static struct hearth_weight *
-make_vector(uint32_t n)
-{
-    const struct hearth_matrix matrix = make_matrix(HEARTH_F32, 1, n);
-    return make_weight(HEARTH_WEIGHT_VECTOR, &matrix, 1);
-}
 
 static struct hearth_command
 make_compress(uint32_t kind, uint32_t ratio, uint32_t n, uint64_t position, uint32_t numerics,
@@ -577,14 +639,17 @@ main(void)
     tcase_add_loop_test(tests, linears_of_one_input, 0, 4);
     tcase_add_test(tests, linears_that_meet_in_memory);
     tcase_add_loop_test(tests, experts_and_the_shared_one, 0, 4);
+    tcase_add_loop_test(tests, router_and_experts, 0, 8);
     tcase_add_loop_test(tests, a_sum_and_its_return, 0, 8);
     tcase_add_loop_test(tests, what_attention_wants, 0, 8);
     tcase_add_loop_test(tests, what_attention_does_not_want_together, 0, 3);
     suite_add_tcase(suite, tests);
-    tests = tcase_create("linears by matrix instructions");
+    tests = tcase_create("by matrix instructions");
     tcase_set_timeout(tests, 300);
     tcase_add_checked_fixture(tests, open_with_mma, close_device);
     tcase_add_loop_test(tests, linears_of_one_input, 0, 2);
+    tcase_add_loop_test(tests, linears_of_two_kinds, 0, 8);
+    tcase_add_loop_test(tests, router_and_experts, 0, 8);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

@@ -3,7 +3,8 @@
  * router's choice (routes.cl).  The text stands behind those.
  *
  * A work-group of WARPS warps makes a tile of bf16 rows, or tiles of E4M3 rows, or the choice.
- * few_and_products: x is the row of both.
+ * few_and_products: x is the row of both.  With NORM the first matrix's products become their RMS norm (norm.cl), which
+ * the last of their work-groups to finish makes while others multiply.
  * few_and_choice: with SWIGLU, the row is the gated activation of x and up. */
 
 /* Local memory of a work-group: `room`. */
@@ -49,9 +50,18 @@ few_and_choice(PLACE_CONST(x), PLACE_CONST(up), PLACE_CONST(data), PLACE_CONST(s
 kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
 few_and_products(PLACE_CONST(x), PLACE_CONST(late_data), PLACE_CONST(late_scales), PLACE(late_y), PLACE(pair_y),
                  ulong data_step, ulong scales_step, uint late_rows, uint pair_rows, uint n_late, uint pair_late,
-                 SEVERAL)
+                 SEVERAL
+#ifdef NORM
+                 ,
+                 PLACE_CONST(norm), PLACE(counter), float eps
+#endif
+)
 {
     LATE_ROOM(room)
+#ifdef NORM
+    local float parts[GROUP];
+    local uint flag;
+#endif
     local float sums[WARPS * OUTPUTS];
     const uint group = get_group_id(0), is_late = group < n_late + pair_late, is_pair = group >= n_late;
     const uint own_rows = is_pair ? pair_rows : late_rows, first = is_pair ? group - n_late : group;
@@ -71,6 +81,16 @@ few_and_products(PLACE_CONST(x), PLACE_CONST(late_data), PLACE_CONST(late_scales
         make_late(&source, AT_CONST(float, x), 0, 0.0f, cols / X_BLOCK, first, step, late, &room);
     } else {
         make_products(&one, AT_CONST(float, x), one.y, n, cols, rounded >> one.which & 1u, sums, words_of_warps);
+    }
+#endif
+#ifdef NORM
+    const uint is_last = is_last_group(group < n_late, AT(uint, counter), n_late, &flag);
+#ifndef OCL_CPU
+    if (is_last)
+#endif
+    {
+        global float *row = AT(float, late_y);
+        normalise_row(row, row, AT_CONST(float, norm), is_last ? late_rows : 0u, eps, 1u, parts);
     }
 #endif
 }

@@ -204,6 +204,35 @@ zero_when_asked(local float *place)
 #endif
 }
 
+/* What an item wrote to global memory is seen by all that come after it, of any work-group. */
+static inline void
+publish(void)
+{
+#ifdef OCL_NVIDIA
+    __asm__ volatile("membar.gl;" ::: "memory");
+#else
+    mem_fence(CLK_GLOBAL_MEM_FENCE);
+#endif
+}
+
+/* 1 in the last of n work-groups that come here, if this is one of them; it sees then what the others wrote.  counter:
+ * 0 before and after.  OpenCL 1.2 promises nothing of this: the host asks for it where it holds (tuning.h). */
+static inline uint
+is_last_group(bool is_one, global uint *counter, uint n, local uint *flag)
+{
+    publish();
+    barrier(CLK_LOCAL_MEM_FENCE | CLK_GLOBAL_MEM_FENCE);
+    if (get_local_id(0) == 0) {
+        *flag = is_one && atomic_inc(counter) + 1u == n ? 1u : 0u;
+        if (*flag != 0u) {
+            *counter = 0u;
+        }
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    publish();
+    return *flag;
+}
+
 /* The sum of all items' values, in an order that the group's size alone fixes.  parts: [GROUP], the group's size */
 static inline float
 group_sum(float value, local float *parts)

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "backends/opencl/beside.h"
+#include "backends/opencl/rows.h"
 
 /* As beside.cl has them. */
 #define WARP 32u
@@ -22,8 +23,9 @@ find_kernel(struct ocl_call *call, const char *name, uint32_t cols, uint32_t row
     char defines[DEFINES_BYTES];
     const uint32_t turns = (cols / HOST_ACT_BLOCK + WARPS - 1) / WARPS;
     snprintf(defines, sizeof defines,
-             "-DBESIDE -DLATE -DFEW -DDTYPE=3 -DWARPS=%u -DTOKENS=%u -DROWS=%u -DBLOCKS=%u -DTURNS=%u -DMAX_BLOCKS=%u%s",
-             WARPS, TOKENS, rows, turns < 2 ? 1 : 2, turns < 4 ? turns : 4, MAX_BLOCKS, more);
+             "-DBESIDE -DLATE -DFEW -DDTYPE=3 -DWARPS=%u -DGROUP=%u -DTOKENS=%u -DROWS=%u -DBLOCKS=%u -DTURNS=%u "
+             "-DMAX_BLOCKS=%u%s",
+             WARPS, WARPS * WARP, TOKENS, rows, turns < 2 ? 1 : 2, turns < 4 ? turns : 4, MAX_BLOCKS, more);
     return ocl_kernel(call, "beside", defines, name);
 }
 
@@ -52,8 +54,17 @@ goes_together(const struct ocl_several *late, const struct ocl_several *products
            x.offset == y.offset && late->weights[0]->cols == products->weights[0]->cols;
 }
 
+/* Whether the launch can end with the norm: the order of its sums is that of op_norm.c. */
+static bool
+can_norm(const struct ocl_call *call, const struct ocl_several *late, const struct hearth_op_rmsnorm *norm)
+{
+    return norm != NULL && ocl_tuning_of(call->device)->last_group && norm->dim == late->weights[0]->rows &&
+           rows_group(call, NORM_ITEMS) == WARPS * WARP;
+}
+
 static void
-launch_together(struct ocl_call *call, const struct ocl_several *late, const struct ocl_several *products)
+launch_together(struct ocl_call *call, const struct ocl_several *late, const struct ocl_several *products,
+                const struct hearth_op_rmsnorm *norm)
 {
     const struct ocl_matrix *first = late->weights[0], *second = late->weights[late->n_weights - 1];
     const bool is_pair = late->n_weights == 2;
@@ -61,9 +72,9 @@ launch_together(struct ocl_call *call, const struct ocl_several *late, const str
     const uint32_t n_late = count_groups(call, first->rows, n_tiles);
     const uint32_t pair_late = is_pair ? count_groups(call, second->rows, n_tiles) : 0;
     const uint32_t rows = ocl_several_tiles(products, 16) < call->device->caps.n_units ? 8 : 16;
-    char more[32];
-    snprintf(more, sizeof more, "%s%s", late->rounds[0] ? " -DROUND" : "",
-             products->input.values.offset % 16 == 0 ? " -DALIGNED" : "");
+    char more[48];
+    snprintf(more, sizeof more, "%s%s%s", late->rounds[0] ? " -DROUND" : "",
+             products->input.values.offset % 16 == 0 ? " -DALIGNED" : "", norm != NULL ? " -DNORM" : "");
     struct ocl_kernel *kernel = find_kernel(call, "few_and_products", (uint32_t)first->cols, rows, more);
     ocl_arg_span(call, kernel, late->input.values);
     ocl_arg_span(call, kernel, first->parts[0].data);
@@ -77,18 +88,27 @@ launch_together(struct ocl_call *call, const struct ocl_several *late, const str
     ocl_arg_u32(call, kernel, n_late);
     ocl_arg_u32(call, kernel, pair_late);
     ocl_several_args(call, products, kernel);
+    if (norm != NULL) {
+        ocl_arg_span(call, kernel, ocl_vector(call, "norm", norm->norm, norm->dim));
+        ocl_arg_span(call, kernel, ocl_counter(call));
+        ocl_arg_f32(call, kernel, norm->eps);
+    }
     ocl_launch_1d(call, kernel, n_late + pair_late + ocl_several_tiles(products, rows), (uint64_t)WARPS * WARP);
 }
 
-void
-ocl_beside_launch(struct ocl_call *call, struct ocl_several *late, struct ocl_several *products)
+bool
+ocl_beside_launch(struct ocl_call *call, struct ocl_several *late, struct ocl_several *products,
+                  const struct hearth_op_rmsnorm *norm)
 {
+    bool has_norm = false;
     if (call->status == 0 && goes_together(late, products)) {
-        launch_together(call, late, products);
+        has_norm = can_norm(call, late, norm);
+        launch_together(call, late, products, has_norm ? norm : NULL);
         late->n_weights = products->n_weights = 0;
     }
     ocl_several_launch(call, late);
     ocl_several_launch(call, products);
+    return has_norm;
 }
 
 /* ---- the router and the shared expert of one token ---- */
@@ -168,7 +188,7 @@ launch_both(struct ocl_call *call, const struct hearth_op_router *op, const stru
     ocl_several_add(call, &late, shared->up[1], &input,
                     ocl_at(shared->products, (uint64_t)shared_op->inner * sizeof(float)), true);
     ocl_router_gate(call, op, router, &products);
-    ocl_beside_launch(call, &late, &products);
+    (void)ocl_beside_launch(call, &late, &products, NULL);
     launch_down(call, op, router, shared_op, shared);
 }
 

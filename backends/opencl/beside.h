@@ -30,7 +30,9 @@ struct ocl_shared {
 /* op_expert.c: the arguments, checked; false after a failure. */
 bool ocl_shared_find(struct ocl_call *call, const struct hearth_op_shared_ffn *op, struct ocl_shared *ret_shared);
 
-/* Launches the products, of two kinds, in one launch if it can be, else in two.  Both are empty then. */
-void ocl_beside_launch(struct ocl_call *call, struct ocl_several *late, struct ocl_several *products);
+/* Launches the products, of two kinds, in one launch if it can be, else in two.  Both are empty then.  norm: of the
+ * products of the first matrix of `late`, in place, or NULL; returns whether that is done. */
+bool ocl_beside_launch(struct ocl_call *call, struct ocl_several *late, struct ocl_several *products,
+                       const struct hearth_op_rmsnorm *norm);
 
 #endif

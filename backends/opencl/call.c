@@ -165,3 +165,19 @@ ocl_scratch_reset(struct hearth_device *device)
     }
     device->scratch_used = 0;
 }
+
+struct ocl_span
+ocl_counter(struct ocl_call *call)
+{
+    struct hearth_device *device = call->device;
+    if (call->status == 0 && device->counter == NULL) {
+        cl_int code;
+        cl_mem counter = ocl_mem_create(device, sizeof(uint32_t), &code);
+        if (!ocl_call_cl(call, code, "a counter")) {
+            return nowhere;
+        }
+        ocl_fill(call, (struct ocl_span){counter, 0}, 0, sizeof(uint32_t));
+        device->counter = counter;
+    }
+    return (struct ocl_span){device->counter, 0};
+}

@@ -198,6 +198,9 @@ ocl_close(struct hearth_device *device)
     ocl_trace_free(device->trace);
     ocl_uploads_free(device, true);
     ocl_scratch_reset(device);
+    if (device->counter != NULL) {
+        clReleaseMemObject(device->counter);
+    }
     if (device->scratch != NULL) {
         clReleaseMemObject(device->scratch);
     }

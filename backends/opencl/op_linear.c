@@ -53,12 +53,19 @@ void
 ocl_linears(struct ocl_call *call, const struct hearth_command *commands, size_t n_commands)
 {
     const struct hearth_op_linear *first = &commands[0].args.linear;
-    struct together work = {.prepare = {.n = first->n, .cols = first->n_in}, .several = {.n = first->n}, .late = {.n = first->n}};
+    const bool has_norm = commands[n_commands - 1].op == HEARTH_OP_RMSNORM;
+    const struct hearth_op_rmsnorm *norm = has_norm ? &commands[n_commands - 1].args.rmsnorm : NULL;
+    struct together work = {
+        .prepare = {.n = first->n, .cols = first->n_in}, .several = {.n = first->n}, .late = {.n = first->n}};
     work.prepare.x = ocl_view_f32(call, "x", first->x, first->n, first->n_in);
-    for (size_t i = 0; i < n_commands && call->status == 0; i++) {
+    for (size_t i = 0; i < n_commands - has_norm && call->status == 0; i++) {
         add_linear(call, &commands[i].args.linear, &work);
     }
-    ocl_beside_launch(call, &work.late, &work.several);
+    const bool is_of_first = work.late.n_weights > 0 && work.late.weights[0] == &first->weight->matrices[0];
+    if (!ocl_beside_launch(call, &work.late, &work.several, is_of_first ? norm : NULL) && has_norm) {
+        call->op = "rmsnorm";
+        ocl_rmsnorm(call, norm);
+    }
 }
 
 /* Whether two commands are linears of the same rows, which neither writes. */
@@ -69,6 +76,17 @@ is_alike(const struct hearth_command *a, const struct hearth_command *b)
     return a->op == HEARTH_OP_LINEAR && b->op == HEARTH_OP_LINEAR && a->numerics == b->numerics &&
            x->x.buffer == y->x.buffer && x->x.offset == y->x.offset && x->n == y->n && x->n_in == y->n_in &&
            x->y.buffer != x->x.buffer && y->y.buffer != x->x.buffer;
+}
+
+/* Whether the second is one token's norm of what the first one makes, in place. */
+static bool
+is_normed(const struct hearth_command *linear, const struct hearth_command *second)
+{
+    const struct hearth_op_linear *op = &linear->args.linear;
+    const struct hearth_op_rmsnorm *norm = &second->args.rmsnorm;
+    return second->op == HEARTH_OP_RMSNORM && second->numerics == HEARTH_NATIVE && linear->numerics == HEARTH_NATIVE &&
+           norm->n == 1 && op->n == 1 && norm->dim == op->n_out && norm->x.buffer == op->y.buffer &&
+           norm->x.offset == op->y.offset && norm->y.buffer == op->y.buffer && norm->y.offset == op->y.offset;
 }
 
 size_t
@@ -83,7 +101,7 @@ ocl_count_linears(const struct hearth_command *commands, size_t n_commands)
         }
         n++;
     }
-    return n;
+    return n > 1 && n < n_commands && is_normed(&commands[0], &commands[n]) ? n + 1 : n;
 }
 
 void

@@ -5,13 +5,11 @@
 
 #include "backends/opencl/rows.h"
 
-#define TOKEN_ITEMS 256u /* that a row is shared among */
-
 void
 ocl_rmsnorm(struct ocl_call *call, const struct hearth_op_rmsnorm *op)
 {
     char defines[32];
-    const uint32_t group = rows_group(call, TOKEN_ITEMS);
+    const uint32_t group = rows_group(call, NORM_ITEMS);
     const struct ocl_span x = ocl_view_f32(call, "x", op->x, op->n, op->dim);
     const struct ocl_span y = ocl_view_f32(call, "y", op->y, op->n, op->dim);
     const struct ocl_span norm = ocl_vector(call, "norm", op->norm, op->dim);

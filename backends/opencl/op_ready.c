@@ -7,7 +7,8 @@
 
 #include "backends/opencl/rows.h"
 
-/* A compressor's state is one work-group's, which is quick enough for few tokens. */
+/* A compressor's state is one work-group's, which is quick enough for few tokens; and kernels that make one thing each
+ * have more work-groups on a unit. */
 #define FEW_TOKENS 16u
 
 #define MAX_COMPRESSORS 2u
@@ -113,8 +114,7 @@ take(struct ready *ready, const struct hearth_command *command, const struct hea
         return true;
     case HEARTH_OP_COMPRESS:
         if (ready->n_compressors == MAX_COMPRESSORS || compress->inv_freq != query->inv_freq ||
-            compress->n != query->n || compress->n > FEW_TOKENS || compress->position != position ||
-            compress->ratio == 0 || (position + compress->n) / compress->ratio > position / compress->ratio + 1) {
+            compress->n != query->n || compress->position != position || compress->ratio == 0 || (position + compress->n) / compress->ratio > position / compress->ratio + 1) {
             return false;
         }
         ready->compress[ready->n_compressors++] = compress;
@@ -130,7 +130,8 @@ collect(const struct hearth_command *commands, size_t n_commands, struct ready *
 {
     struct ready ready = {.query = &commands[0].args.query_rope};
     size_t n = 1, topk_at = 0;
-    while (n < n_commands && commands[n].numerics == commands[0].numerics) {
+    const bool is_few = ready.query->n <= FEW_TOKENS;
+    while (is_few && n < n_commands && commands[n].numerics == commands[0].numerics) {
         const bool is_topk = commands[n].op == HEARTH_OP_INDEX_TOPK && ready.topk == NULL;
         bool is_apart_of_all = true;
         for (size_t i = 0; i < n && !is_topk; i++) {

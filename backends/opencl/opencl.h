@@ -141,6 +141,7 @@ struct hearth_device {
     uint64_t scratch_bytes, scratch_used;
     cl_mem outgrown[OCL_MAX_OUTGROWN]; /* until the command ends */
     uint32_t n_outgrown;
+    cl_mem counter;          /* a u32, 0 between kernels; NULL: not asked for yet */
     struct ocl_upload *uploads; /* host memory that the queue still reads */
     pthread_mutex_t lock;    /* slabs, staging */
     struct ocl_slab *slabs;  /* [OCL_MAX_SLABS] */
@@ -198,6 +199,8 @@ struct ocl_span ocl_table(struct ocl_call *call, const char *name, const struct 
                           uint64_t cols);
 /* n * size bytes, aligned to 256, until the command ends: the next command's scratch may be the same bytes. */
 struct ocl_span ocl_scratch(struct ocl_call *call, uint64_t n, uint64_t size);
+/* The device's counter of work-groups (is_last_group of group.cl). */
+struct ocl_span ocl_counter(struct ocl_call *call);
 /* span, `bytes` further. */
 static inline struct ocl_span
 ocl_at(struct ocl_span span, uint64_t bytes)
@@ -238,7 +241,8 @@ void ocl_fill(struct ocl_call *call, struct ocl_span dst, uint32_t pattern, uint
 #include <hearth/ops.def>
 #undef HEARTH_OP
 
-/* How many commands from the first on, a linear, are linears of the same rows. */
+/* How many commands from the first on, a linear, are linears of the same rows, and behind them perhaps the rmsnorm of
+ * what the first one makes. */
 size_t ocl_count_linears(const struct hearth_command *commands, size_t n_commands);
 /* So many, together. */
 void ocl_linears(struct ocl_call *call, const struct hearth_command *commands, size_t n_commands);

@@ -8,8 +8,8 @@
 
 #include "backends/opencl/internal.h"
 
-#define MAX_SOURCES 10u
-#define MAX_UNDER 6u
+#define MAX_SOURCES 11u
+#define MAX_UNDER 7u
 #define OPTIONS_BYTES 1024
 
 /* What every family stands on. */
@@ -20,7 +20,7 @@ static const struct {
     const char *family, *under[MAX_UNDER];
 } under_some[] = {
     {"attend_mma", {"mma"}},
-    {"beside", {"mma", "several", "tensor", "few", "bf16_mma", "routes"}},
+    {"beside", {"mma", "several", "tensor", "few", "bf16_mma", "norm", "routes"}},
     {"bf16_mma", {"mma", "several"}},
     {"few", {"mma", "tensor"}},
     {"index_mma", {"mma"}},

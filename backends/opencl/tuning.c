@@ -29,6 +29,7 @@ static const struct ocl_tuning nvidia = {
     .items = 256,
     .few = {.rows = 8, .steps = 2, .warps = 4},
     .subgroups = false,
+    .last_group = true,
     .bytes = true,
 };
 
@@ -42,6 +43,7 @@ static const struct ocl_tuning cpu = {
     .items = 64,
     .few = {.rows = 4, .steps = 2, .warps = 1},
     .subgroups = false,
+    .last_group = true,
     .bytes = false,
 };
 

@@ -24,6 +24,7 @@ struct ocl_tuning {
     uint32_t items;            /* work items of the element-wise kernels */
     struct ocl_few few;        /* for few routes of e2m1 weights, multiplied as bytes */
     bool subgroups;            /* group.cl makes sums by sub-groups where the device has them */
+    bool last_group;           /* the last work-group to finish sees what the others wrote: is_last_group of group.cl */
     bool bytes;                /* e2m1 weights are multiplied as bytes where the device has an instruction for it */
 };
 

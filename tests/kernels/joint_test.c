@@ -276,6 +276,10 @@ outputs_of(const struct hearth_command *command, struct output outputs[2])
         outputs[0] = (struct output){command->args.router.routes,
                                      sizeof(struct hearth_route) * command->args.router.n * TOP_K, false};
         return 1;
+    case HEARTH_OP_RMSNORM:
+        outputs[0] = (struct output){command->args.rmsnorm.y,
+                                     sizeof(float) * command->args.rmsnorm.n * command->args.rmsnorm.dim, false};
+        return 1;
     case HEARTH_OP_LINEAR:
         outputs[0] = (struct output){command->args.linear.y, sizeof(float) * command->args.linear.n * command->args.linear.n_out, false};
         return 1;
@@ -393,6 +397,34 @@ START_TEST(linears_of_two_kinds)
         commands[i].args.linear.round_output = i % 4 != 2;
     }
     expect_same_bits(commands, n_quantised + n_others);
+}
+END_TEST
+
+/* Linears and the norm of what the first one makes, in place or elsewhere; then what reads it. */
+START_TEST(linears_and_a_norm)
+{
+    static const uint32_t rows[] = {512, 132, 36, 300};
+    if (device == NULL) {
+        return;
+    }
+    const uint32_t n = _i % 2 == 0 ? 1 : 2, numerics = _i / 2 % 2 == 0 ? HEARTH_NATIVE : HEARTH_EXACT;
+    const struct hearth_view x = make_x(n);
+    struct hearth_command commands[6];
+    for (uint32_t i = 0; i < 4; i++) {
+        commands[i] = make_linear(x, n, DIM, rows[i], i < 2 ? HEARTH_E4M3 : HEARTH_BF16, numerics);
+    }
+    const struct hearth_view y = commands[0].args.linear.y;
+    commands[4] = (struct hearth_command){.op = HEARTH_OP_RMSNORM, .numerics = numerics};
+    commands[4].args.rmsnorm = (struct hearth_op_rmsnorm){.x = y,
+                                                          .y = _i < 4 ? y : make_view(sizeof(float) * n * rows[0]),
+                                                          .norm = make_vector(rows[0]),
+                                                          .n = n,
+                                                          .dim = rows[0],
+                                                          .eps = 1e-6f};
+    commands[5] = make_linear(commands[4].args.rmsnorm.y, n, rows[0], 96, HEARTH_E4M3, numerics);
+    for (uint32_t turn = 0; turn < 3; turn++) { /* what one launch leaves behind, the next one meets */
+        expect_same_bits(commands, 6);
+    }
 }
 END_TEST
 
@@ -649,6 +681,7 @@ main(void)
     tcase_add_checked_fixture(tests, open_with_mma, close_device);
     tcase_add_loop_test(tests, linears_of_one_input, 0, 2);
     tcase_add_loop_test(tests, linears_of_two_kinds, 0, 8);
+    tcase_add_loop_test(tests, linears_and_a_norm, 0, 8);
     tcase_add_loop_test(tests, router_and_experts, 0, 8);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);

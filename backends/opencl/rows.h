@@ -5,7 +5,7 @@
 #include "backends/opencl/opencl.h"
 
 /* Work items that share a row in kv.cl, compress.cl and ready.cl: their number decides the order of its sums. */
-#define ROW_ITEMS 256u
+#define ROW_ITEMS 512u
 #define NORM_ITEMS 256u /* likewise, of norm.cl */
 
 /* Far beyond any model; it keeps the sizes of rows within 32 bits. */

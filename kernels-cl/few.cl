@@ -361,13 +361,13 @@ few(PLACE_CONST(x), PLACE_CONST(x_scales), PLACE_CONST(data), PLACE_CONST(scales
     const uint group = get_group_id(2), first_token = get_group_id(1) * TOKENS, n_blocks = cols / X_BLOCK;
     const ulong x_row = (ulong)first_token * x_step + group * x_next;
 #ifdef PAIR
-    const uint own_rows = group == 0u ? n_rows : pair_rows, own_stride = group == 0u ? y_stride : pair_rows;
+    const uint own_rows = group == 0u ? n_rows : pair_rows;
     global float *out = group == 0u ? AT(float, y) : AT(float, pair_y);
     if (get_group_id(0) * FEW_ROWS >= own_rows) {
         return;
     }
 #else
-    const uint own_rows = n_rows, own_stride = y_stride;
+    const uint own_rows = n_rows;
     global float *out = AT(float, y) + group * y_step;
 #endif
     const struct source source = {AT_CONST(uchar, data) + group * data_step,
@@ -385,6 +385,11 @@ few(PLACE_CONST(x), PLACE_CONST(x_scales), PLACE_CONST(data), PLACE_CONST(scales
     make_late(&source, AT_CONST(float, x) + x_row * cols, AT_CONST(float, x_scales) + x_row * cols, limit, n_blocks,
               get_group_id(0), get_num_groups(0), out, &room);
 #else
+#ifdef PAIR
+    const uint own_stride = group == 0u ? y_stride : pair_rows;
+#else
+    const uint own_stride = y_stride;
+#endif
     const uint lane = warp_lane(), t = lane % 4u;
     const ulong first_x = (x_row + (ulong)(lane / 4u) * x_step) * n_blocks * (X_STEPS * 4u);
     struct share share = {.x = AT_CONST(uint4, x) + first_x + t,

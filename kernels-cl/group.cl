@@ -41,13 +41,13 @@
 #define TEAM 32
 #endif
 
-#ifdef TEAM
 static inline uint
 item_number(void)
 {
     return (uint)(get_local_id(1) * get_local_size(0) + get_local_id(0));
 }
 
+#ifdef TEAM
 /* The value of lane (own lane ^ mask) of the sub-group. */
 static inline uint
 lanes_swap(uint value, uint mask, local void *words)
@@ -233,37 +233,49 @@ is_last_group(bool is_one, global uint *counter, uint n, local uint *flag)
     return *flag;
 }
 
-/* The sum of all items' values, in an order that the group's size alone fixes.  parts: [GROUP], the group's size */
+/* The sum of the values of n_items side by side, a power of two of which the group is whole times, in an order that
+ * n_items alone fixes.  parts: an item's each */
 static inline float
-group_sum(float value, local float *parts)
+team_sum(float value, local float *parts, uint n_items)
 {
-#if defined(TEAM) && defined(GROUP) && GROUP >= TEAM
     const uint item = item_number();
+#if defined(TEAM) && defined(GROUP) && GROUP >= TEAM
+    const local float *own = parts + item / n_items * (n_items / TEAM);
     float sum = 0.0f;
     value = lanes_sum(value, parts);
     if (item % TEAM == 0u) {
         parts[item / TEAM] = value;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
-    for (uint i = item % TEAM; i < GROUP / TEAM; i += TEAM) {
-        sum += parts[i];
+    for (uint i = item % TEAM; i < n_items / TEAM; i += TEAM) {
+        sum += own[i];
     }
     sum = lanes_sum(sum, parts);
     barrier(CLK_LOCAL_MEM_FENCE);
     return sum;
 #else
-    const uint item = (uint)get_local_id(0);
     parts[item] = value;
     barrier(CLK_LOCAL_MEM_FENCE);
-    for (uint reach = (uint)get_local_size(0) / 2; reach > 0; reach /= 2) {
-        if (item < reach) {
+    for (uint reach = n_items / 2; reach > 0; reach /= 2) {
+        if (item % n_items < reach) {
             parts[item] += parts[item + reach];
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
-    const float sum = parts[0];
+    const float sum = parts[item - item % n_items];
     barrier(CLK_LOCAL_MEM_FENCE);
     return sum;
+#endif
+}
+
+/* The sum of all items' values.  parts: [GROUP], the group's size */
+static inline float
+group_sum(float value, local float *parts)
+{
+#ifdef GROUP
+    return team_sum(value, parts, GROUP);
+#else
+    return team_sum(value, parts, (uint)get_local_size(0));
 #endif
 }
 

@@ -4,7 +4,7 @@
  * q [n][n_heads][head_dim] f32; kv [n][head_dim] f32, norm [head_dim] -> ring, rows of row_bytes, token t in slot
  * (position + t) mod ring_slots; inv_freq [rope_dim / 2] of each.
  *
- * query_rope:  a work-group is a head.
+ * query_rope:  HEAD_ITEMS items of a work-group, a power of two, are a head.
  * kv_append:   a work-group is a token.
  *
  * ready.cl makes both, and more, in one launch.
@@ -15,11 +15,11 @@ static inline float
 head_factor(const global float *q, uint n, float eps, uint native, local float *parts)
 {
     float squares = 0.0f;
-    for (uint i = (uint)get_local_id(0); i < n; i += GROUP) {
+    for (uint i = (uint)get_local_id(0) % HEAD_ITEMS; i < n; i += HEAD_ITEMS) {
         const float square = q[i] * q[i];
         squares += native ? round_bf16(square) : square;
     }
-    const float mean = group_sum(squares, parts) / (float)n;
+    const float mean = team_sum(squares, parts, HEAD_ITEMS) / (float)n;
     const float total = native ? round_bf16(round_bf16(mean) + eps) : mean + eps;
     const float factor = 1.0f / sqrt(total);
     return native ? round_bf16(factor) : factor;
@@ -30,15 +30,15 @@ static inline void
 turn_head(global float *head, const global float *inv_freq, ulong at, uint head_dim, uint rope_dim, float eps,
           uint native, local float *parts)
 {
-    const uint item = (uint)get_local_id(0), nope = head_dim - rope_dim;
+    const uint item = (uint)get_local_id(0) % HEAD_ITEMS, nope = head_dim - rope_dim;
     const float factor = head_factor(head, head_dim, eps, native, parts);
     barrier(CLK_GLOBAL_MEM_FENCE); /* all have read what is now overwritten */
-    for (uint i = item; i < nope; i += GROUP) {
+    for (uint i = item; i < nope; i += HEAD_ITEMS) {
         const float value = head[i] * factor;
         head[i] = native ? round_bf16(value) : value;
     }
     global float *tail = head + nope;
-    for (uint i = item; i < rope_dim / 2; i += GROUP) {
+    for (uint i = item; i < rope_dim / 2; i += HEAD_ITEMS) {
         float2 pair = (float2)(tail[2 * i], tail[2 * i + 1]) * factor;
         pair = native ? (float2)(round_bf16(pair.x), round_bf16(pair.y)) : pair;
         pair = rotate_pair(pair, at, inv_freq[i], 1, native);
@@ -67,7 +67,7 @@ query_rope(PLACE(q), PLACE_CONST(inv_freq), ulong position, uint n_heads, uint h
            uint native)
 {
     local float parts[GROUP];
-    const ulong head = get_group_id(0);
+    const ulong head = get_group_id(0); /* GROUP is HEAD_ITEMS */
     turn_head(AT(float, q) + head * head_dim, AT_CONST(float, inv_freq), position + head / n_heads, head_dim, rope_dim,
               eps, native, parts);
 }

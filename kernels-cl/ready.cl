@@ -2,9 +2,11 @@
  * the indexer's queries (index.cl), what a layer's compressors make and keep (compress.cl).  None depends on another.
  * The text stands behind those three.
  *
- * A work-group of GROUP items is a compressor, which completes at most one entry; or a new row; or a head of a query;
- * or one of the indexer's.  They come in this order, because compressors take longest.  One that the layer has not got
+ * A work-group of GROUP items is a compressor, which completes at most one entry; or a new row; or GROUP / HEAD_ITEMS
+ * heads of queries; or one of the indexer's.  They come in this order, because compressors take longest.  One that the layer has not got
  * has a count of 0 here. */
+
+#define HEADS (GROUP / HEAD_ITEMS) /* of a work-group */
 
 /* hearth/command.h's own, laid out as op_ready.c does. */
 struct ready_queries {
@@ -72,7 +74,7 @@ make_ready(PLACE_CONST(inv_freq), PLACE(q), PLACE(index_q), PLACE_CONST(kv), PLA
     local float parts[GROUP];
     const uint group = (uint)get_group_id(0), is_second = group == 1u;
     const uint first_row = all.n_compressors, first_head = first_row + all.rows.n;
-    const uint first_index = first_head + all.queries.n;
+    const uint first_index = first_head + (all.queries.n + HEADS - 1) / HEADS;
     const uint is_compressor = group < first_row, is_row = !is_compressor && group < first_head;
     const uint is_head = !is_compressor && !is_row && group < first_index, is_index = group >= first_index;
     const global float *freqs = AT_CONST(float, inv_freq);
@@ -92,7 +94,9 @@ make_ready(PLACE_CONST(inv_freq), PLACE(q), PLACE(index_q), PLACE_CONST(kv), PLA
     const global float *raw = AT_CONST(float, kv) + (ulong)token * all.rows.head_dim;
     global uchar *stored = AT(uchar, ring) + at % max(all.rows.ring_slots, 1u) * all.rows.row_bytes;
 
-    const uint head = is_head ? group - first_head : 0, index_head = is_index ? group - first_index : 0;
+    const uint wanted_head = (group - first_head) * HEADS + (uint)get_local_id(0) / HEAD_ITEMS;
+    const uint has_head = is_head && wanted_head < all.queries.n, head = has_head ? wanted_head : 0;
+    const uint index_head = is_index ? group - first_index : 0;
     const ulong head_at = all.position + head / max(all.queries.n_heads, 1u);
     const ulong index_at = all.position + index_head / max(all.index.n_heads, 1u);
     global float *query = AT(float, q) + (ulong)head * all.queries.head_dim;
@@ -103,7 +107,7 @@ make_ready(PLACE_CONST(inv_freq), PLACE(q), PLACE(index_q), PLACE_CONST(kv), PLA
     append_row(raw, stored, AT_CONST(float, norm), freqs, at, is_row ? all.rows.head_dim : 0,
                is_row ? all.rows.rope_dim : 0, is_row ? all.rows.row_bytes : 0, all.rows.format, all.rows.eps,
                all.native, parts, row, maxima);
-    turn_head(query, freqs, head_at, is_head ? all.queries.head_dim : 0, is_head ? all.queries.rope_dim : 0,
+    turn_head(query, freqs, head_at, has_head ? all.queries.head_dim : 0, has_head ? all.queries.rope_dim : 0,
               all.queries.eps, all.native, parts);
     make_index_head(index_query, freqs, index_at, is_index ? all.index.head_dim : 0,
                     is_index ? all.index.rope_dim : 0, all.index.hadamard, all.native, row, maxima);
@@ -114,8 +118,8 @@ make_ready(PLACE_CONST(inv_freq), PLACE(q), PLACE(index_q), PLACE_CONST(kv), PLA
         append_row(raw, stored, AT_CONST(float, norm), freqs, at, all.rows.head_dim, all.rows.rope_dim,
                    all.rows.row_bytes, all.rows.format, all.rows.eps, all.native, parts, row, maxima);
     } else if (is_head) {
-        turn_head(query, freqs, head_at, all.queries.head_dim, all.queries.rope_dim, all.queries.eps, all.native,
-                  parts);
+        turn_head(query, freqs, head_at, has_head ? all.queries.head_dim : 0, has_head ? all.queries.rope_dim : 0,
+                  all.queries.eps, all.native, parts);
     } else {
         make_index_head(index_query, freqs, index_at, all.index.head_dim, all.index.rope_dim, all.index.hadamard,
                         all.native, row, maxima);

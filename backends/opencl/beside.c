@@ -139,7 +139,7 @@ ocl_count_router(const struct hearth_command *commands, size_t n_commands)
     const bool is_alike =
         commands[0].numerics == commands[at].numerics && (at == 1 || commands[1].numerics == commands[0].numerics);
     return is_of_one && is_alike && is_apart(router, shared, at == 2 ? &commands[1].args.expert_ffn : NULL) ? at + 1
-                                                                                                           : 1;
+                                                                                                            : 1;
 }
 
 /* The choice beside the product with w2 if that is one of make_late, else before it. */

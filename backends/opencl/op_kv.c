@@ -63,10 +63,10 @@ rows_find_new(struct ocl_call *call, const struct hearth_op_kv_append *op)
 }
 
 static struct ocl_kernel *
-kernel_of_rows(struct ocl_call *call, const char *name)
+kernel_of_rows(struct ocl_call *call, const char *name, uint32_t group)
 {
-    char defines[32];
-    snprintf(defines, sizeof defines, "-DGROUP=%u", rows_group(call, ROW_ITEMS));
+    char defines[64];
+    snprintf(defines, sizeof defines, "-DGROUP=%u -DHEAD_ITEMS=%u", group, rows_group(call, HEAD_ITEMS));
     return ocl_kernel(call, "kv", defines, name);
 }
 
@@ -74,7 +74,8 @@ void
 ocl_query_rope(struct ocl_call *call, const struct hearth_op_query_rope *op)
 {
     const struct rows_queries queries = rows_find_queries(call, op);
-    struct ocl_kernel *kernel = kernel_of_rows(call, "query_rope");
+    const uint32_t group = rows_group(call, HEAD_ITEMS);
+    struct ocl_kernel *kernel = kernel_of_rows(call, "query_rope", group);
     ocl_arg_span(call, kernel, queries.q);
     ocl_arg_span(call, kernel, queries.inv_freq);
     ocl_arg_u64(call, kernel, op->position);
@@ -83,7 +84,7 @@ ocl_query_rope(struct ocl_call *call, const struct hearth_op_query_rope *op)
     ocl_arg_u32(call, kernel, op->rope_dim);
     ocl_arg_f32(call, kernel, op->eps);
     ocl_arg_u32(call, kernel, call->native);
-    ocl_launch_1d(call, kernel, (uint64_t)op->n * op->n_heads, rows_group(call, ROW_ITEMS));
+    ocl_launch_1d(call, kernel, (uint64_t)op->n * op->n_heads, group);
 }
 
 /* At last room for a row, and for the largest magnitudes of its blocks. */
@@ -91,7 +92,8 @@ void
 ocl_kv_append(struct ocl_call *call, const struct hearth_op_kv_append *op)
 {
     const struct rows_new rows = rows_find_new(call, op);
-    struct ocl_kernel *kernel = kernel_of_rows(call, "kv_append");
+    const uint32_t group = rows_group(call, ROW_ITEMS);
+    struct ocl_kernel *kernel = kernel_of_rows(call, "kv_append", group);
     ocl_arg_span(call, kernel, rows.kv);
     ocl_arg_span(call, kernel, rows.ring);
     ocl_arg_span(call, kernel, rows.norm);
@@ -106,5 +108,5 @@ ocl_kv_append(struct ocl_call *call, const struct hearth_op_kv_append *op)
     ocl_arg_u32(call, kernel, call->native);
     ocl_arg_local(call, kernel, op->head_dim * sizeof(float));
     ocl_arg_local(call, kernel, rows_n_maxima(op->head_dim, op->rope_dim, false) * sizeof(uint32_t));
-    ocl_launch_1d(call, kernel, op->n, rows_group(call, ROW_ITEMS));
+    ocl_launch_1d(call, kernel, op->n, group);
 }

@@ -10,7 +10,7 @@
 struct together {
     struct ocl_prepare prepare;
     struct ocl_input inputs[OCL_N_FORMS]; /* made ready for weights that were met; values.mem NULL: not yet */
-    struct ocl_several several, late;     /* waiting for more of their kind; late: those of make_late, if two kinds wait */
+    struct ocl_several several, late; /* waiting for more of their kind; late: those of make_late, if two kinds wait */
 };
 
 /* Forms are each of one type of weight, but for OCL_PLAIN, in which rows are as they came. */

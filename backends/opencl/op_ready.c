@@ -114,7 +114,8 @@ take(struct ready *ready, const struct hearth_command *command, const struct hea
         return true;
     case HEARTH_OP_COMPRESS:
         if (ready->n_compressors == MAX_COMPRESSORS || compress->inv_freq != query->inv_freq ||
-            compress->n != query->n || compress->position != position || compress->ratio == 0 || (position + compress->n) / compress->ratio > position / compress->ratio + 1) {
+            compress->n != query->n || compress->position != position || compress->ratio == 0 ||
+            (position + compress->n) / compress->ratio > position / compress->ratio + 1) {
             return false;
         }
         ready->compress[ready->n_compressors++] = compress;
@@ -227,8 +228,8 @@ arg_room(struct ocl_call *call, struct ocl_kernel *kernel, const struct ready_si
 static void
 launch(struct ocl_call *call, const struct ready *ready)
 {
-    char defines[32];
-    const uint32_t group = rows_group(call, ROW_ITEMS);
+    char defines[64];
+    const uint32_t group = rows_group(call, ROW_ITEMS), head_items = rows_group(call, HEAD_ITEMS);
     const struct hearth_op_query_rope *query = ready->query;
     struct ready_sizes sizes = {.position = query->position, .n = query->n, .native = call->native};
     struct rows_queries index = {.q = {NULL, 0}};
@@ -250,7 +251,7 @@ launch(struct ocl_call *call, const struct ready *ready)
     for (uint32_t i = 0; i < ready->n_compressors; i++) {
         add_compressor(call, ready->compress[i], &sizes, &compressors[i]);
     }
-    snprintf(defines, sizeof defines, "-DGROUP=%u", group);
+    snprintf(defines, sizeof defines, "-DGROUP=%u -DHEAD_ITEMS=%u", group, head_items);
     struct ocl_kernel *kernel = ocl_kernel(call, "ready", defines, "make_ready");
     ocl_arg_span(call, kernel, queries.inv_freq);
     ocl_arg_span(call, kernel, queries.q);
@@ -262,7 +263,8 @@ launch(struct ocl_call *call, const struct ready *ready)
     arg_compressor(call, kernel, &compressors[1]);
     ocl_arg_struct(call, kernel, &sizes, sizeof sizes);
     arg_room(call, kernel, &sizes);
-    ocl_launch_1d(call, kernel, (uint64_t)sizes.n_compressors + sizes.rows.n + sizes.queries.n + sizes.index.n, group);
+    const uint64_t head_groups = rows_divide_up(sizes.queries.n, group / head_items);
+    ocl_launch_1d(call, kernel, sizes.n_compressors + sizes.rows.n + head_groups + sizes.index.n, group);
 }
 
 void

@@ -141,7 +141,7 @@ struct hearth_device {
     uint64_t scratch_bytes, scratch_used;
     cl_mem outgrown[OCL_MAX_OUTGROWN]; /* until the command ends */
     uint32_t n_outgrown;
-    cl_mem counter;          /* a u32, 0 between kernels; NULL: not asked for yet */
+    cl_mem counter;             /* a u32, 0 between kernels; NULL: not asked for yet */
     struct ocl_upload *uploads; /* host memory that the queue still reads */
     pthread_mutex_t lock;    /* slabs, staging */
     struct ocl_slab *slabs;  /* [OCL_MAX_SLABS] */

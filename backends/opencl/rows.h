@@ -4,7 +4,9 @@
 
 #include "backends/opencl/opencl.h"
 
-/* Work items that share a row in kv.cl, compress.cl and ready.cl: their number decides the order of its sums. */
+/* Work items that share a row, or a head of a query, in kv.cl, compress.cl and ready.cl: their number decides the order
+ * of sums. */
+#define HEAD_ITEMS 128u
 #define ROW_ITEMS 512u
 #define NORM_ITEMS 256u /* likewise, of norm.cl */
 

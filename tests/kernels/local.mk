@@ -27,7 +27,7 @@ endif
 tests_kernels_head_test_SOURCES = tests/kernels/head_test.c
 tests_kernels_head_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_kernels_head_test_LDADD = backends/cpu/libcpu.la backends/host/libhost.la $(CHECK_LIBS) $(MATH_LIBS)
-tests_kernels_joint_test_SOURCES = tests/kernels/joint_test.c
+tests_kernels_joint_test_SOURCES = tests/kernels/joint_test.c tests/kernels/joint_rig.c tests/kernels/joint_rig.h
 tests_kernels_joint_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) -DJOINT_PLUGIN=hearth_plugin_cpu
 tests_kernels_joint_test_LDADD = backends/cpu/libcpu.la backends/host/libhost.la $(CHECK_LIBS)
 
@@ -64,7 +64,7 @@ check_PROGRAMS += tests/kernels/opencl_joint_test
 TESTS += tests/kernels/opencl_joint_test
 endif
 endif
-tests_kernels_opencl_joint_test_SOURCES = tests/kernels/joint_test.c
+tests_kernels_opencl_joint_test_SOURCES = tests/kernels/joint_test.c tests/kernels/joint_rig.c tests/kernels/joint_rig.h
 tests_kernels_opencl_joint_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS) -DJOINT_PLUGIN=hearth_plugin_opencl
 tests_kernels_opencl_joint_test_LDADD = backends/opencl/libopencl.la backends/host/libcheck.la $(CHECK_LIBS)
 

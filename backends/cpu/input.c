@@ -94,7 +94,7 @@ cpu_input_prepare(struct host_call *call, const float *x, uint64_t n, uint64_t n
     struct cpu_pool *pool = call->device->pool;
     struct prepare work = {.kernels = call->device->kernels, .wanted = wanted, .x = x, .n_in = n_in, .n = n};
     work.n_padded = cpu_padded(n_in);
-    const uint64_t n_values = n * work.n_padded;
+    const uint64_t n_values = n * work.n_padded, n_pairs = cpu_pairs_tokens(n) * cpu_pairs_padded(n_in);
     const bool as_it_is = n_in == work.n_padded; /* then x itself is the plain form */
     if (wanted.forms & CPU_FORM_PLAIN && !as_it_is) {
         work.plain = host_scratch_take(call, n_values, sizeof *work.plain);
@@ -103,11 +103,11 @@ cpu_input_prepare(struct host_call *call, const float *x, uint64_t n, uint64_t n
         work.split = host_scratch_take(call, n_values, sizeof *work.split);
     }
     if (wanted.forms & CPU_FORM_SPLIT && work.kernels->pairs != NULL) {
-        work.pairs = host_scratch_take(call, cpu_pairs_tokens(n) * cpu_pairs_padded(n_in), sizeof *work.pairs);
+        work.pairs = host_scratch_take(call, n_pairs, sizeof *work.pairs);
         work.has_pairs = host_scratch_take(call, n, sizeof *work.has_pairs);
     }
     if (wanted.forms & CPU_FORM_PAIRS && work.kernels->pairs != NULL) {
-        work.plain_pairs = host_scratch_take(call, cpu_pairs_tokens(n) * cpu_pairs_padded(n_in), sizeof *work.plain_pairs);
+        work.plain_pairs = host_scratch_take(call, n_pairs, sizeof *work.plain_pairs);
         work.has_plain_pairs = host_scratch_take(call, n, sizeof *work.has_plain_pairs);
     }
     if (wanted.forms & CPU_FORM_CODES) {
@@ -118,7 +118,7 @@ cpu_input_prepare(struct host_call *call, const float *x, uint64_t n, uint64_t n
         work.digits_kinds = host_scratch_take(call, n, sizeof *work.digits_kinds);
     }
     if (wanted.forms & CPU_FORM_DIGITS && work.kernels->blocks != NULL && n >= CPU_TILED_TOKENS) {
-        work.blocks.pairs = host_scratch_take(call, cpu_pairs_tokens(n) * cpu_pairs_padded(n_in), sizeof *work.blocks.pairs);
+        work.blocks.pairs = host_scratch_take(call, n_pairs, sizeof *work.blocks.pairs);
         work.blocks.inexact = host_scratch_take(call, n * cpu_chunks(n_in), sizeof *work.blocks.inexact);
     }
     if (wanted.quantise) {

@@ -35,17 +35,20 @@ tests_kernels_joint_test_LDADD = backends/cpu/libcpu.la backends/host/libhost.la
 if BUILD_CPU
 if HAVE_CHECK
 check_LTLIBRARIES += tests/kernels/libtiles.la
-check_PROGRAMS += tests/kernels/tiles_test
-TESTS += tests/kernels/tiles_test
+check_PROGRAMS += tests/kernels/tiles_test tests/kernels/tile_panels_test
+TESTS += tests/kernels/tiles_test tests/kernels/tile_panels_test
 endif
 endif
 tests_kernels_libtiles_la_SOURCES = $(CPU_KERNELS) $(CPU_TILE_KERNELS) tests/kernels/soft_tiles.c tests/kernels/soft_tiles.h
 tests_kernels_libtiles_la_CPPFLAGS = $(AM_CPPFLAGS) -DCPU_TIER=soft -DCPU_TILES -include $(srcdir)/tests/kernels/soft_tiles.h
 tests_kernels_libtiles_la_CFLAGS = $(AM_CFLAGS) $(CPU_AVX2)
-tests_kernels_tiles_test_SOURCES = tests/kernels/tiles_test.c
+tests_kernels_tiles_test_SOURCES = tests/kernels/tiles_test.c tests/kernels/tile_rig.h
 tests_kernels_tiles_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_kernels_tiles_test_LDADD = tests/kernels/libtiles.la backends/cpu/libcpu.la backends/host/libhost.la $(CHECK_LIBS) \
 	$(MATH_LIBS)
+tests_kernels_tile_panels_test_SOURCES = tests/kernels/tile_panels_test.c tests/kernels/tile_rig.h
+tests_kernels_tile_panels_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
+tests_kernels_tile_panels_test_LDADD = $(tests_kernels_tiles_test_LDADD)
 
 # The OpenCL backend, device by device.
 EXTRA_DIST += tests/kernels/opencl-suite

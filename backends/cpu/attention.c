@@ -9,7 +9,8 @@
 #include "backends/cpu/kernels.h"
 
 #define SCORES_BYTES (4ull << 20)
-#define COLUMNS 128u /* of values that meet all keys at once */
+#define COLUMNS 128u      /* of values that meet all keys at once */
+#define LEAST_COLUMNS 32u /* tiles decode a block of them at once */
 
 /* A token's rows and its heads, and what the steps keep of them: one a thread, or one that all threads share. */
 struct scene {
@@ -90,29 +91,34 @@ set_scene(const struct attention *work, struct scene *scene, uint64_t t, uint32_
     work->kernels->attend_turn(attend, work->q + at, scene->q);
 }
 
-/* The greatest scores of all tiles. */
+/* The greatest scores of all tiles, which other threads have just written: read in the order in which they lie. */
 static void
 find_most(const struct cpu_attend *attend)
 {
+    const float *greatest = attend->greatest;
     for (uint64_t head = 0; head < attend->stride; head++) {
-        float most = -INFINITY;
-        for (uint64_t tile = 0; tile < count_tiles(attend->n_keys); tile++) {
-            most = fmaxf(most, attend->greatest[tile * attend->stride + head]);
+        attend->most[head] = -INFINITY;
+    }
+    for (uint64_t tile = 0; tile < count_tiles(attend->n_keys); tile++, greatest += attend->stride) {
+        for (uint64_t head = 0; head < attend->stride; head++) {
+            attend->most[head] = greatest[head] > attend->most[head] ? greatest[head] : attend->most[head];
         }
-        attend->most[head] = most;
     }
 }
 
-/* A loud sink makes a denominator larger than f32 can hold. */
+/* Totals of all tiles are added to those of the first.  A loud sink makes a denominator larger than f32 can hold. */
 static void
 find_denominators(const struct cpu_attend *attend, const float *sinks)
 {
-    for (uint32_t head = 0; head < attend->n_heads; head++) {
-        float total = 0.0f;
-        for (uint64_t tile = 0; tile < count_tiles(attend->n_keys); tile++) {
-            total += attend->totals[tile * attend->stride + head];
+    float *all = attend->totals;
+    const float *own = all + attend->stride;
+    for (uint64_t tile = 1; tile < count_tiles(attend->n_keys); tile++, own += attend->stride) {
+        for (uint64_t head = 0; head < attend->stride; head++) {
+            all[head] += own[head];
         }
-        attend->denominators[head] = (double)total + exp((double)sinks[head] - (double)attend->most[head]);
+    }
+    for (uint32_t head = 0; head < attend->n_heads; head++) {
+        attend->denominators[head] = (double)all[head] + exp((double)sinks[head] - (double)attend->most[head]);
     }
 }
 
@@ -286,7 +292,8 @@ run(struct host_call *call, struct attention *work)
     const bool together = op->n < 2 * n_threads;
     const uint64_t n_scenes = together ? 1 : n_threads;
     uint64_t columns = padded16(width / (2 * (uint64_t)n_threads)); /* two items a thread */
-    columns = !together || columns > COLUMNS ? COLUMNS : (columns < 32 ? 32 : columns);
+    const uint64_t least = work->kernels->attend_fits != NULL ? HOST_KV_BLOCK : LEAST_COLUMNS;
+    columns = !together || columns > COLUMNS ? COLUMNS : (columns < least ? least : columns);
     work->max_keys = count_keys(op);
     work->group = heads_at_once(op, work->max_keys);
     work->work_floats = CPU_KEY_TILE * (width + CPU_ATTEND_SKEW + columns) + padded16(work->group) * columns;

@@ -13,7 +13,7 @@
 #include "backends/cpu/tiles.h"
 
 #define MAX_BLOCKS 4u /* of 16 tokens that pass a panel at once */
-#define CHUNKS 8u     /* that they pass of a panel before the next one */
+#define CHUNKS 4u     /* that they pass of a panel before the next one */
 #define PANELS 32u    /* that they pass before further chunks */
 #define MOST_CODE 12u /* the greatest e2m1 in units of its lowest bit */
 
@@ -160,7 +160,7 @@ struct meeting {
     unsigned inexact[CHUNKS]; /* blocks of a chunk that are too long for some of them, as bits */
 };
 
-/* What a call keeps: 512 KiB of activations, 128 of sums, 17 of weights. */
+/* What a call keeps: 256 KiB of activations, 128 of sums, 17 of weights. */
 struct work {
     _Alignas(64) float totals[PANELS][MAX_BLOCKS][TILE][TILE]; /* [panel][meeting][token][row] */
     _Alignas(64) float sums[2][TILE][TILE];                    /* of a block */
@@ -379,22 +379,29 @@ are_for_tiles(const struct cpu_product *product)
     return are_free;
 }
 
-void
-TIERED(k_tile_panels)(const struct cpu_product *product, uint64_t begin, uint64_t end)
+/* A function of its own, so that a lone token's call takes no room for all this. */
+static NOT_INLINED void
+panels_by_tiles(const struct cpu_product *product, uint64_t first_panel, uint64_t last_panel)
 {
-    const uint64_t last = (end + CPU_PANEL_ROWS - 1) / CPU_PANEL_ROWS;
     struct work work;
-    if (!are_for_tiles(product)) {
-        TIERED(k_panels)(product, begin, end);
-        return;
-    }
     shape_tiles(product->n_tokens);
     for (uint64_t first = 0; first < product->n_tokens; first += MAX_BLOCKS * TILE) {
         const uint64_t n_meetings = (product->n_tokens - first + TILE - 1) / TILE;
         work.n_meetings = n_meetings < MAX_BLOCKS ? n_meetings : MAX_BLOCKS;
-        for (uint64_t panel = begin / CPU_PANEL_ROWS; panel < last; panel += PANELS) {
-            meet_panels(product, &work, first, panel, last - panel < PANELS ? (unsigned)(last - panel) : PANELS);
+        for (uint64_t panel = first_panel; panel < last_panel; panel += PANELS) {
+            const uint64_t left = last_panel - panel;
+            meet_panels(product, &work, first, panel, left < PANELS ? (unsigned)left : PANELS);
         }
     }
     _tile_release(); /* a thread without tiles in use is cheaper to switch */
+}
+
+void
+TIERED(k_tile_panels)(const struct cpu_product *product, uint64_t begin, uint64_t end)
+{
+    if (are_for_tiles(product)) {
+        panels_by_tiles(product, begin / CPU_PANEL_ROWS, (end + CPU_PANEL_ROWS - 1) / CPU_PANEL_ROWS);
+    } else {
+        TIERED(k_panels)(product, begin, end);
+    }
 }

@@ -9,7 +9,6 @@
 
 extern const struct hearth_plugin JOINT_PLUGIN;
 
-
 /* What a test took, given back by its fixture. */
 static const struct hearth_plugin *const plugin = &JOINT_PLUGIN;
 struct hearth_device *device;
@@ -29,10 +28,11 @@ give_option(void *context, const char *key)
 
 static const struct hearth_host host = {.struct_size = sizeof host, .option = give_option};
 
-void
-open_device(void)
+static void
+open_with(const char *mma)
 {
     uint32_t n = 0;
+    option_mma = mma;
     noise = 88172645463325252u;
     ck_assert_int_eq(plugin->start(&host, &n, NULL), 0);
     device = NULL;
@@ -42,10 +42,15 @@ open_device(void)
 }
 
 void
+open_device(void)
+{
+    open_with(NULL);
+}
+
+void
 open_with_mma(void)
 {
-    option_mma = "yes";
-    open_device();
+    open_with("yes");
 }
 
 void
@@ -220,7 +225,6 @@ make_experts(struct hearth_view x, uint32_t n, uint32_t n_here, uint32_t numeric
                                                                 .inner = INNER,
                                                                 .limit = 10.0f};
 }
-
 
 static size_t
 row_bytes(const struct hearth_op_compress *op)

@@ -336,6 +336,7 @@ main(void)
     tcase_add_loop_test(tests, router_and_experts, 0, 8);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK); /* a driver's threads do not follow into a child */
     srunner_run_all(runner, CK_NORMAL);
     const int n_failed = srunner_ntests_failed(runner);
     srunner_free(runner);

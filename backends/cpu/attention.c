@@ -9,8 +9,8 @@
 #include "backends/cpu/kernels.h"
 
 #define SCORES_BYTES (4ull << 20)
-#define COLUMNS 128u      /* of values that meet all keys at once */
-#define LEAST_COLUMNS 32u /* tiles decode a block of them at once */
+#define COLUMNS 128u /* of values that meet all keys at once, at most and at least */
+#define LEAST_COLUMNS 32u
 
 /* A token's rows and its heads, and what the steps keep of them: one a thread, or one that all threads share. */
 struct scene {
@@ -292,7 +292,8 @@ run(struct host_call *call, struct attention *work)
     const bool together = op->n < 2 * n_threads;
     const uint64_t n_scenes = together ? 1 : n_threads;
     uint64_t columns = padded16(width / (2 * (uint64_t)n_threads)); /* two items a thread */
-    const uint64_t least = work->kernels->attend_fits != NULL ? HOST_KV_BLOCK : LEAST_COLUMNS;
+    const bool has_tiles = work->kernels->attend_fits != NULL; /* they decode whole blocks */
+    const uint64_t least = has_tiles ? HOST_KV_BLOCK : LEAST_COLUMNS;
     columns = !together || columns > COLUMNS ? COLUMNS : (columns < least ? least : columns);
     work->max_keys = count_keys(op);
     work->group = heads_at_once(op, work->max_keys);

@@ -144,7 +144,8 @@ enum cpu_form {
     CPU_FORM_SPLIT = 2,  /* f32, each 4 W elements in the order of vf_load_e4m3, times E4M3_LIFT */
     CPU_FORM_DIGITS = 4, /* struct cpu_digits */
     CPU_FORM_CODES = 8,  /* split; e4m3 values without their scales */
-    CPU_FORM_PAIRS = 16  /* bf16 of x itself, where the tier multiplies pairs */
+    CPU_FORM_PAIRS = 16, /* bf16 of x itself, where the tier multiplies pairs */
+    CPU_FORM_BLOCKS = 32 /* beside DIGITS: struct cpu_blocks, of CPU_TILED_TOKENS or more, where the tier has tiles */
 };
 
 /* Fewer tokens meet a panel faster by digits. */
@@ -209,7 +210,7 @@ struct cpu_input {
     const bool *has_plain_pairs; /* [n] */
     const struct cpu_digits *digits;    /* [n][n_padded / 32] */
     const uint8_t *digits_kinds;        /* [n], with digits */
-    struct cpu_blocks blocks;           /* of CPU_TILED_TOKENS or more, where the tier has tiles for them */
+    struct cpu_blocks blocks;           /* BLOCKS */
     const uint8_t *scales;              /* [n][n_padded / 128], with codes */
 };
 

@@ -323,6 +323,19 @@ sort_routes(struct host_call *call, const struct hearth_op_expert_ffn *op, const
     }
 }
 
+/* Without a group for tiles, as in decoding, nobody looks at blocks. */
+static void
+leave_out_blocks(struct ffn *work)
+{
+    uint64_t most = 0;
+    for (uint64_t i = 0; i < work->n_groups; i++) {
+        most = work->groups[i].n > most ? work->groups[i].n : most;
+    }
+    for (int i = 0; i < 2 && most < CPU_TILED_TOKENS; i++) {
+        work->wanted[i].forms &= ~(uint32_t)CPU_FORM_BLOCKS;
+    }
+}
+
 /* Returns x, or NULL: the call has failed, or nothing is to be done (n_groups 0). */
 static const float *
 take_experts(struct host_call *call, const struct hearth_op_expert_ffn *op, struct ffn *work)
@@ -345,6 +358,7 @@ take_experts(struct host_call *call, const struct hearth_op_expert_ffn *op, stru
     work->groups = sorted.groups;
     work->n_groups = sorted.n_groups;
     work->n_hidden = sorted.n_routes;
+    leave_out_blocks(work);
     return call->status < 0 || sorted.n_groups == 0 ? NULL : x;
 }
 

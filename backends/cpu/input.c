@@ -22,7 +22,7 @@ cpu_input_wanted(bool native, bool contract, const struct host_matrix *weight)
 {
     const bool quantise = native && host_dtype_quantises(weight->dtype) && weight->packing != CPU_ROWS_REDUCED;
     if (weight->packing == CPU_PANELS) {
-        return (struct cpu_wanted){quantise ? CPU_FORM_DIGITS : CPU_FORM_PLAIN, quantise};
+        return (struct cpu_wanted){quantise ? CPU_FORM_DIGITS | CPU_FORM_BLOCKS : CPU_FORM_PLAIN, quantise};
     }
     if (weight->dtype == HEARTH_E4M3) {
         return (struct cpu_wanted){quantise && contract ? CPU_FORM_CODES : CPU_FORM_SPLIT, quantise};
@@ -117,7 +117,7 @@ cpu_input_prepare(struct host_call *call, const float *x, uint64_t n, uint64_t n
         work.digits = host_scratch_take(call, n_values / HOST_E2M1_BLOCK, sizeof *work.digits);
         work.digits_kinds = host_scratch_take(call, n, sizeof *work.digits_kinds);
     }
-    if (wanted.forms & CPU_FORM_DIGITS && work.kernels->blocks != NULL && n >= CPU_TILED_TOKENS) {
+    if (wanted.forms & CPU_FORM_BLOCKS && work.kernels->blocks != NULL && n >= CPU_TILED_TOKENS) {
         work.blocks.pairs = host_scratch_take(call, n_pairs, sizeof *work.blocks.pairs);
         work.blocks.inexact = host_scratch_take(call, n * cpu_chunks(n_in), sizeof *work.blocks.inexact);
     }

@@ -21,16 +21,9 @@ _Static_assert(CPU_TILED_COLS == HEARTH_EXPERT_CHUNK, "a chunk's activations lie
 
 /* ---- activations ------------------------------------------------------------------------------------------------- */
 
-/* Of eight columns the even ones, then the odd: so decode_block finds the weights'. */
-LANE unsigned
-place_in_eight(unsigned k)
-{
-    return k % 2 * 4 + k / 2;
-}
-
 #ifdef __AVX512BF16__
 
-/* 16 columns, values that are bf16. */
+/* 16 columns, values that are bf16: of eight the even ones, then the odd, for so decode_block finds the weights'. */
 LANE void
 store_columns(uint16_t *out, const float *values, float scale)
 {
@@ -46,7 +39,7 @@ static void
 store_columns(uint16_t *out, const float *values, float scale)
 {
     for (unsigned k = 0; k < TILE; k++) {
-        out[k / 8 * 8 + place_in_eight(k % 8)] = (uint16_t)(hearth_f32_bits(values[k] * scale) >> 16);
+        out[k / 8 * 8 + k % 2 * 4 + k % 8 / 2] = (uint16_t)(hearth_f32_bits(values[k] * scale) >> 16);
     }
 }
 

@@ -21,20 +21,14 @@ cpu_unit_bytes(const struct host_matrix *weight)
 void
 cpu_product_rows(const struct cpu_kernels *kernels, const struct cpu_product *product, uint64_t begin, uint64_t end)
 {
-    switch (product->form) {
-    case CPU_FORM_DIGITS:
+    if (product->form & CPU_FORM_DIGITS) {
         kernels->panels(product, begin, end);
-        break;
-    case CPU_FORM_CODES:
+    } else if (product->form & CPU_FORM_CODES) {
         kernels->rows_exact(product, begin, end);
-        break;
-    default:
-        if (product->weight->packing == CPU_PANELS) {
-            kernels->panels_exact(product, begin, end);
-        } else {
-            kernels->rows(product, begin, end);
-        }
-        break;
+    } else if (product->weight->packing == CPU_PANELS) {
+        kernels->panels_exact(product, begin, end);
+    } else {
+        kernels->rows(product, begin, end);
     }
 }
 

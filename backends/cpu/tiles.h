@@ -1,4 +1,4 @@
-/* tiles.h - what the kernels for AMX share: the tiles by name, their shapes, and blocks of 16 tokens. */
+/* tiles.h - what the kernels for AMX share: the tiles by name, their shapes, and a token's way into one. */
 #ifndef BACKENDS_CPU_TILES_H
 #define BACKENDS_CPU_TILES_H
 

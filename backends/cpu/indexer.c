@@ -54,7 +54,7 @@ cpu_index_query(struct host_call *call, const struct hearth_op_index_query *op)
     }
     work.angles = cpu_angles_take(call, inv_freq, op->rope_dim, op->position, op->n, 1, 1);
     if (call->status == 0) {
-        cpu_pool_run(call->device->pool, n_heads, 1, op->width * 2, (struct cpu_work){query_heads, &work});
+        cpu_pool_run(call->device->pool, n_heads, 1, (uint64_t)op->width * 32, (struct cpu_work){query_heads, &work});
     }
 }
 

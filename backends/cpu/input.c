@@ -130,7 +130,7 @@ cpu_input_prepare(struct host_call *call, const float *x, uint64_t n, uint64_t n
     }
     const uint32_t as_they_are = CPU_FORM_PLAIN | CPU_FORM_PAIRS;
     if (work.plain != NULL || work.plain_pairs != NULL || wanted.quantise || (wanted.forms & ~as_they_are) != 0) {
-        cpu_pool_run(pool, n, 1, work.n_padded * 2, (struct cpu_work){prepare_tokens, &work});
+        cpu_pool_run(pool, n, 1, work.n_padded * 16, (struct cpu_work){prepare_tokens, &work});
     }
     *ret_input = (struct cpu_input){
         .n = n,

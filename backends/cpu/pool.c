@@ -1,5 +1,5 @@
-/* pool.c - the threads of one device.  Items are taken from a counter in pieces, so a core that is late takes fewer.
- * Each NUMA node has a counter of its own, for the items whose rows lie in its memory; a thread that finds its node's
+/* pool.c - the threads of one device.  Items are taken from a counter in pieces, so a core that is late takes fewer; the
+ * fewer are left the smaller is a piece, so that all end together.  Each NUMA node has a counter of its own, for the items whose rows lie in its memory; a thread that finds its node's
  * at the end goes on with the next node's.
  *
  * A run costs one store that the workers see and one counter that the caller sees.  A worker without work looks for it
@@ -18,8 +18,11 @@
 
 /* Below this cost (some 5 us of one core) waking threads costs more than it gains. */
 #define MIN_PARALLEL_COST 60000u
-#define PIECES_PER_THREAD 6u
-/* A piece costs no more: some 300 us of one core, which others would wait for at the end. */
+/* A piece is so much less than a thread's share of what is left. */
+#define PIECES_PER_SHARE 2u
+/* A piece costs no less, if there are so many: about a microsecond, for which the counter's line is one thread's. */
+#define MIN_PIECE_COST 10000u
+/* And no more: some 300 us of one core, which others would wait for at the end. */
 #define MAX_PIECE_COST 4000000u
 #define SPIN_NS 50000
 
@@ -38,7 +41,8 @@ struct queue {
 
 struct cpu_pool {
     struct cpu_work work; /* written before round, read after it */
-    uint64_t piece;
+    uint64_t least_piece, most_piece;
+    uint64_t shares; /* of a node's items that are left, one is a piece */
     const struct cpu_split *split;
     uint32_t n_threads;
     bool stopping;
@@ -60,16 +64,26 @@ now_ns(void)
     return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
+/* By what seemed to be left: another thread may take some of it meanwhile. */
+static uint64_t
+next_piece(const struct cpu_pool *pool, uint64_t n_left)
+{
+    const uint64_t piece = n_left / pool->shares;
+    return piece < pool->least_piece ? pool->least_piece : piece > pool->most_piece ? pool->most_piece : piece;
+}
+
 static void
 empty_queue(const struct cpu_pool *pool, struct queue *queue, uint32_t thread)
 {
-    for (;;) {
-        const uint64_t begin = atomic_fetch_add_explicit(&queue->next, pool->piece, memory_order_relaxed);
-        if (begin >= queue->end) {
-            return;
+    uint64_t begin = atomic_load_explicit(&queue->next, memory_order_relaxed);
+    while (begin < queue->end) {
+        const uint64_t piece = next_piece(pool, queue->end - begin);
+        begin = atomic_fetch_add_explicit(&queue->next, piece, memory_order_relaxed);
+        if (begin < queue->end) {
+            const uint64_t end = queue->end - begin < piece ? queue->end : begin + piece;
+            pool->work.run(pool->work.context, begin, end, thread);
+            begin = atomic_load_explicit(&queue->next, memory_order_relaxed);
         }
-        const uint64_t end = queue->end - begin < pool->piece ? queue->end : begin + pool->piece;
-        pool->work.run(pool->work.context, begin, end, thread);
     }
 }
 
@@ -171,12 +185,12 @@ cpu_pool_run(struct cpu_pool *pool, uint64_t n_items, uint64_t least, uint64_t c
         work.run(work.context, 0, n_items, 0);
         return;
     }
-    uint64_t piece = n_items / (pool->n_threads * PIECES_PER_THREAD);
-    if (cost > 0 && piece > MAX_PIECE_COST / cost) {
-        piece = MAX_PIECE_COST / cost;
-    }
+    const uint64_t fewest = cost < MIN_PIECE_COST ? MIN_PIECE_COST / (cost + 1) : 1;
+    const uint64_t most = cost < MAX_PIECE_COST ? MAX_PIECE_COST / (cost + 1) : 1;
     pool->work = work;
-    pool->piece = piece < least ? least : piece;
+    pool->shares = PIECES_PER_SHARE * ((pool->n_threads + pool->split->n_nodes - 1) / pool->split->n_nodes);
+    pool->least_piece = fewest > least ? fewest : least;
+    pool->most_piece = most > pool->least_piece ? most : pool->least_piece;
     for (uint32_t node = 0; node < pool->split->n_nodes; node++) {
         pool->queues[node].end = cpu_split_begin(pool->split, n_items, node + 1);
         atomic_store_explicit(&pool->queues[node].next, cpu_split_begin(pool->split, n_items, node),

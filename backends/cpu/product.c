@@ -2,6 +2,8 @@
 #include "backends/cpu/joint.h"
 #include "backends/cpu/kernels.h"
 
+#define ROWS_AT_ONCE 4u
+
 uint64_t
 cpu_unit_bytes(const struct host_matrix *weight)
 {
@@ -39,8 +41,9 @@ cpu_product_units(const struct cpu_kernels *kernels, const struct cpu_product *p
     cpu_product_rows(kernels, product, begin * CPU_ROW_UNIT, end * CPU_ROW_UNIT < rows ? end * CPU_ROW_UNIT : rows);
 }
 
-/* Rows that a thread takes at least: as many panels or rows as their kernel takes at once.  With more tokens than one
- * they pass once for all of these rows: as many, up to a band, as leave two turns for each thread. */
+/* Rows that a thread takes at least: as many panels or rows as their kernel takes at once, or of a lone token's few rows
+ * so few that no thread is without.  With more tokens than one they pass once for all of these rows: as many, up to a
+ * band, as leave two turns for each thread. */
 static uint64_t
 least_rows(const struct cpu_product *product, uint32_t n_threads)
 {
@@ -50,7 +53,11 @@ least_rows(const struct cpu_product *product, uint32_t n_threads)
         return product->n_tokens == 1 ? CPU_PANEL_ROWS : CPU_PANELS_AT_ONCE * CPU_PANEL_ROWS;
     }
     if (product->n_tokens == 1) {
-        return 4;
+        rows = ROWS_AT_ONCE;
+        while (rows > 1 && weight->rows < 2 * rows * n_threads) {
+            rows /= 2;
+        }
+        return rows;
     }
     while (product->n_tokens > CPU_PANEL_ROWS && rows < HOST_ACT_BLOCK && weight->rows >= 4 * rows * n_threads) {
         rows *= 2;

@@ -84,6 +84,6 @@ cpu_query_rope(struct host_call *call, const struct hearth_op_query_rope *op)
     }
     work.angles = cpu_angles_take(call, inv_freq, op->rope_dim, op->position, op->n, 1, 1);
     if (call->status == 0) {
-        cpu_pool_run(call->device->pool, n_heads, 1, op->head_dim, (struct cpu_work){query_heads, &work});
+        cpu_pool_run(call->device->pool, n_heads, 1, (uint64_t)op->head_dim * 8, (struct cpu_work){query_heads, &work});
     }
 }

@@ -14,6 +14,7 @@ static const struct shape {
     {HEARTH_BF16, 17, 513, 19, 1},   {HEARTH_F32, 2, 9, 3, 0},       {HEARTH_F32, 4, 300, 24, 0},
     {HEARTH_E4M3, 1, 2048, 2048, 1}, {HEARTH_E4M3, 70, 384, 150, 1}, {HEARTH_BF16, 1, 4096, 33, 1},
     {HEARTH_BF16, 12, 640, 20, 1},   {HEARTH_BF16, 33, 4096, 17, 0}, {HEARTH_BF16, 130, 384, 150, 1},
+    {HEARTH_E4M3, 150, 640, 200, 1},
 };
 
 /* Gives odd rows, in every other block of 128, bits that a bf16 has not. */

@@ -10,7 +10,8 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
     static const uint32_t shapes[][5] = {{1, 1, 1, 1, HEARTH_BF16},     {3, 2, 129, 5, HEARTH_E4M3},
                                          {2, 4, 256, 64, HEARTH_E4M3},  {5, 3, 77, 33, HEARTH_BF16},
                                          {1, 8, 512, 128, HEARTH_E4M3}, {5, 2, 384, 256, HEARTH_E4M3},
-                                         {40, 3, 256, 128, HEARTH_E4M3}};
+                                         {40, 3, 256, 128, HEARTH_E4M3}, {130, 2, 128, 128, HEARTH_E4M3},
+                                         {100, 2, 256, 128, HEARTH_E4M3}};
     struct hearth_op_output_groups *op = &trial->command.args.output_groups;
     op->n = shapes[index][0];
     op->n_groups = shapes[index][1];
@@ -42,4 +43,4 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
 }
 
 const struct check check_output_groups = {
-    .name = "output_groups", .op = HEARTH_OP_OUTPUT_GROUPS, .n_trials = 7, .make = make};
+    .name = "output_groups", .op = HEARTH_OP_OUTPUT_GROUPS, .n_trials = 9, .make = make};

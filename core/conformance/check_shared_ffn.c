@@ -8,7 +8,8 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
 {
     static const uint32_t shapes[][4] = {{HEARTH_E4M3, 1, 64, 32},    {HEARTH_E4M3, 3, 130, 257},
                                          {HEARTH_E4M3, 2, 1024, 512}, {HEARTH_BF16, 4, 33, 65},
-                                         {HEARTH_E2M1X2, 2, 96, 160}, {HEARTH_E4M3, 7, 256, 128}};
+                                         {HEARTH_E2M1X2, 2, 96, 160}, {HEARTH_E4M3, 7, 256, 128},
+                                         {HEARTH_E4M3, 130, 256, 128}};
     struct hearth_op_shared_ffn *op = &trial->command.args.shared_ffn;
     struct ffn ffn;
     op->n = shapes[index][1];
@@ -28,4 +29,4 @@ make(struct check_trial *trial, uint32_t index, uint32_t numerics)
              (const char *[]){"", "f32", "bf16", "e4m3", "e8m0", "e2m1"}[shapes[index][0]], op->n, op->dim, op->inner);
 }
 
-const struct check check_shared_ffn = {.name = "shared_ffn", .op = HEARTH_OP_SHARED_FFN, .n_trials = 6, .make = make};
+const struct check check_shared_ffn = {.name = "shared_ffn", .op = HEARTH_OP_SHARED_FFN, .n_trials = 7, .make = make};

@@ -123,10 +123,10 @@ find_denominators(const struct cpu_attend *attend, const float *sinks)
 }
 
 static void
-turn_heads(const struct attention *work, const struct cpu_attend *attend, uint64_t t)
+turn_heads(const struct attention *work, const struct cpu_attend *attend, uint64_t t, uint64_t begin, uint64_t end)
 {
-    for (uint32_t h = 0; h < attend->n_heads; h++) {
-        work->kernels->turn(work->native, attend->o + (uint64_t)(h + 1) * attend->head_dim - attend->rope_dim,
+    for (uint64_t h = begin; h < end; h++) {
+        work->kernels->turn(work->native, attend->o + (h + 1) * attend->head_dim - attend->rope_dim,
                             work->angles + t * attend->rope_dim, attend->rope_dim);
     }
 }
@@ -143,6 +143,7 @@ seen_by(const struct attention *work, const struct scene *scene, uint32_t thread
 struct shared {
     const struct attention *attention;
     const struct scene *scene;
+    uint64_t token;
 };
 
 /* item: tile */
@@ -176,6 +177,15 @@ sum_columns(void *context, uint64_t begin, uint64_t end, uint32_t thread)
     }
 }
 
+/* item: head */
+static void
+turn_some(void *context, uint64_t begin, uint64_t end, uint32_t thread)
+{
+    const struct shared *shared = context;
+    (void)thread;
+    turn_heads(shared->attention, &shared->scene->attend, shared->token, begin, end);
+}
+
 /* A token's queries decide for all its heads: what is in a group hangs on other tokens. */
 static bool
 can_be_tiled(const struct attention *work, uint64_t t)
@@ -192,7 +202,7 @@ attend_token(const struct attention *work, struct scene *scene, uint64_t t, stru
 {
     const struct hearth_op_attention *op = work->op;
     struct cpu_attend *attend = &scene->attend;
-    struct shared shared = {work, scene};
+    struct shared shared = {work, scene, t};
     attend->n_keys = list_rows(work, t, scene->rows);
     attend->is_tiled = can_be_tiled(work, t);
     const uint64_t n_tiles = count_tiles(attend->n_keys);
@@ -205,6 +215,7 @@ attend_token(const struct attention *work, struct scene *scene, uint64_t t, stru
             weigh_tiles(&shared, 0, n_tiles, thread);
             find_denominators(attend, work->sinks + first);
             sum_columns(&shared, 0, n_items, thread);
+            turn_heads(work, attend, t, 0, attend->n_heads);
         } else {
             const uint64_t cost = CPU_KEY_TILE * attend->stride;
             cpu_pool_run(pool, n_tiles, 1, cost * attend->width / 8, (struct cpu_work){score_tiles, &shared});
@@ -213,8 +224,8 @@ attend_token(const struct attention *work, struct scene *scene, uint64_t t, stru
             find_denominators(attend, work->sinks + first);
             cpu_pool_run(pool, n_items, 1, cost * n_tiles * scene->columns / 8,
                          (struct cpu_work){sum_columns, &shared});
+            cpu_pool_run(pool, attend->n_heads, 1, (uint64_t)op->rope_dim * 32, (struct cpu_work){turn_some, &shared});
         }
-        turn_heads(work, attend, t);
     }
 }
 

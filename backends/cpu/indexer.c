@@ -58,6 +58,9 @@ cpu_index_query(struct host_call *call, const struct hearth_op_index_query *op)
     }
 }
 
+#define CHOOSE_COST 2u /* of an entry: its score comes from another core */
+#define PART_TIMES 8u  /* a part has so many times the entries that are chosen */
+
 /* A group of queries and its work space: one a thread, or one that all threads share. */
 struct group {
     struct cpu_index_query queries[CPU_INDEX_QUERIES];
@@ -78,6 +81,8 @@ struct index_topk {
     uint8_t *bytes;       /* [threads][CPU_INDEX_TILE][width] */
     float *block_units;   /* [threads][CPU_INDEX_TILE][blocks] */
     int32_t *chosen;      /* [threads][2 * CPU_CHOOSE_ROOM] */
+    int32_t *candidates;  /* [threads][top_k]: of a query that all threads choose for */
+    float *their_scores;  /* likewise */
     uint64_t first_token; /* of the shared group */
     const struct hearth_op_index_topk *op;
 };
@@ -194,6 +199,64 @@ choose_shared(void *context, uint64_t begin, uint64_t end, uint32_t thread)
     choose_entries(work, &work->groups[0], work->first_token, begin, end, thread);
 }
 
+/* A part of a query's entries each. */
+struct parts {
+    const struct index_topk *work;
+    const float *scores;
+    uint64_t n_entries, n_parts;
+};
+
+/* item: part; its top_k best become candidates, in their order */
+static void
+choose_part(void *context, uint64_t begin, uint64_t end, uint32_t thread)
+{
+    const struct parts *parts = context;
+    const struct index_topk *work = parts->work;
+    const uint32_t top_k = work->op->top_k;
+    for (uint64_t part = begin; part < end; part++) {
+        const uint64_t first = parts->n_entries * part / parts->n_parts;
+        const uint64_t last = parts->n_entries * (part + 1) / parts->n_parts;
+        int32_t *candidates = work->candidates + part * top_k;
+        work->kernels->choose(parts->scores + first, last - first, top_k,
+                              work->chosen + thread * 2 * CPU_CHOOSE_ROOM(top_k), candidates);
+        for (uint32_t i = 0; i < top_k; i++) {
+            candidates[i] += (int32_t)first;
+            work->their_scores[part * top_k + i] = parts->scores[candidates[i]];
+        }
+    }
+}
+
+/* The best of all parts' best are the best of all, and the lower entry is still the lower candidate. */
+static void
+choose_together(const struct index_topk *work, struct cpu_pool *pool, const struct parts *parts, int32_t *indices)
+{
+    const uint32_t top_k = work->op->top_k;
+    const uint64_t cost = parts->n_entries / parts->n_parts * CHOOSE_COST;
+    cpu_pool_run(pool, parts->n_parts, 1, cost, (struct cpu_work){choose_part, (void *)(uintptr_t)parts});
+    work->kernels->choose(work->their_scores, parts->n_parts * top_k, top_k, work->chosen, indices);
+    for (uint32_t i = 0; i < top_k; i++) {
+        indices[i] = work->candidates[indices[i]];
+    }
+}
+
+/* The group's choices: a query a thread, or all threads for one where its entries are many. */
+static void
+choose_group(struct index_topk *work, struct cpu_pool *pool, const struct group *group, uint64_t n_entries)
+{
+    const struct hearth_op_index_topk *op = work->op;
+    const uint64_t n_threads = cpu_pool_threads(pool), most = n_entries / (PART_TIMES * (uint64_t)op->top_k);
+    const uint64_t n_parts = most < n_threads ? most : n_threads;
+    if (n_parts < 2 || group->n >= n_threads) {
+        cpu_pool_run(pool, group->n, 1, n_entries * CHOOSE_COST, (struct cpu_work){choose_shared, work});
+        return;
+    }
+    for (uint32_t i = 0; i < group->n; i++) {
+        const uint64_t token = work->first_token + i;
+        const struct parts parts = {work, group->queries[i].scores, visible(op, token), n_parts};
+        choose_together(work, pool, &parts, work->indices + token * op->top_k);
+    }
+}
+
 /* Few groups: all threads work at one. */
 static void
 run_shared(struct index_topk *work, struct cpu_pool *pool, uint64_t cost)
@@ -205,7 +268,7 @@ run_shared(struct index_topk *work, struct cpu_pool *pool, uint64_t cost)
         if (n_entries > work->op->top_k) {
             cpu_pool_run(pool, n_entries, CPU_INDEX_TILE, cost * group->n, (struct cpu_work){score_shared, work});
         }
-        cpu_pool_run(pool, group->n, 1, n_entries / 8, (struct cpu_work){choose_shared, work});
+        choose_group(work, pool, group, n_entries);
     }
 }
 
@@ -251,6 +314,8 @@ take_space(struct host_call *call, struct index_topk *work, uint64_t n_groups)
     work->block_units =
         host_scratch_take(call, n_threads * CPU_INDEX_TILE * count_blocks((uint32_t)width), sizeof *work->block_units);
     work->chosen = host_scratch_take(call, n_threads * 2 * CPU_CHOOSE_ROOM(work->op->top_k), sizeof *work->chosen);
+    work->candidates = host_scratch_take(call, n_threads * work->op->top_k, sizeof *work->candidates);
+    work->their_scores = host_scratch_take(call, n_threads * work->op->top_k, sizeof *work->their_scores);
     for (uint64_t i = 0; call->status == 0 && i < n_groups; i++) {
         memset(&work->groups[i], 0, sizeof work->groups[i]);
         take_queries(call, work, work->groups[i].queries, work->group_size);

@@ -1,9 +1,9 @@
-/* pool.c - the threads of one device.  Items are taken from a counter in pieces, so a core that is late takes fewer; the
- * fewer are left the smaller is a piece, so that all end together.  Each NUMA node has a counter of its own, for the items whose rows lie in its memory; a thread that finds its node's
- * at the end goes on with the next node's.
+/* pool.c - the threads of one device.  Items are taken from a counter in pieces, so a core that is late takes fewer;
+ * the fewer are left the smaller is a piece, so that all end together.  Each NUMA node has a counter of its own, for
+ * the items whose rows lie in its memory; a thread that finds its node's at the end goes on with the next node's.
  *
  * A run costs one store that the workers see and one counter that the caller sees.  A worker without work looks for it
- * for some 50 us, longer than the gaps within a layer, and then sleeps; so does the caller for the last worker. The
+ * for some 200 us, longer than the gaps within a layer, and then sleeps; so does the caller for the last worker. The
  * fields that threads fight over lie on lines of their own. */
 #include <config.h>
 
@@ -24,7 +24,7 @@
 #define MIN_PIECE_COST 10000u
 /* And no more: some 300 us of one core, which others would wait for at the end. */
 #define MAX_PIECE_COST 4000000u
-#define SPIN_NS 50000
+#define SPIN_NS 200000
 
 struct worker {
     struct cpu_pool *pool;

@@ -41,9 +41,9 @@ cpu_product_units(const struct cpu_kernels *kernels, const struct cpu_product *p
     cpu_product_rows(kernels, product, begin * CPU_ROW_UNIT, end * CPU_ROW_UNIT < rows ? end * CPU_ROW_UNIT : rows);
 }
 
-/* Rows that a thread takes at least: as many panels or rows as their kernel takes at once, or of a lone token's few rows
- * so few that no thread is without.  With more tokens than one they pass once for all of these rows: as many, up to a
- * band, as leave two turns for each thread. */
+/* Rows that a thread takes at least: as many panels or rows as their kernel takes at once; for a lone token so few that
+ * no thread is without.  More tokens than one pass once for all of these rows: as many, up to a band, as leave two
+ * turns for each thread. */
 static uint64_t
 least_rows(const struct cpu_product *product, uint32_t n_threads)
 {

@@ -20,6 +20,7 @@ static const struct shape {
     {5, 24, 128, 4, 33, 417, QUANTISED}, {2, 80, 128, 2, 40, 333, SPREAD},   {4, 3, 96, 4, 20, 390, SPREAD},
     {3, 20, 128, 4, 50, 810, WILD},      {40, 2, 32, 4, 40, 300, QUANTISED}, {1, 16, 64, 1, 1, 1500, INTEGERS},
     {1, 8, 32, 1, 700, 1402, INTEGERS},  {70, 1, 64, 2, 9, 3, QUANTISED},    {2, 64, 128, 4, 30, 1200, LOPSIDED},
+    {2, 4, 64, 1, 5, 900, INTEGERS},
 };
 
 struct answer {

@@ -11,13 +11,14 @@
 #define SCORES_BYTES (4ull << 20)
 #define COLUMNS 128u /* of values that meet all keys at once, at most and at least */
 #define LEAST_COLUMNS 32u
+#define WEIGH_COST 12u /* an exponential */
 
 /* A token's rows and its heads, and what the steps keep of them: one a thread, or one that all threads share. */
 struct scene {
     struct cpu_attend attend;
     const unsigned char **rows; /* [max_keys] */
     float *q;                   /* that of attend */
-    uint64_t columns;           /* of an item of the last step */
+    uint64_t columns, heads;    /* of an item of the last step */
 };
 
 struct attention {
@@ -41,6 +42,14 @@ static uint64_t
 padded16(uint64_t n)
 {
     return (n + 15) / 16 * 16;
+}
+
+/* At least so many, as attend_sum takes them together. */
+static uint64_t
+padded_heads(uint64_t n)
+{
+    const uint64_t n_units = (n + CPU_HEADS_AT_ONCE - 1) / CPU_HEADS_AT_ONCE;
+    return (n_units > 0 ? n_units : 1) * CPU_HEADS_AT_ONCE;
 }
 
 static uint64_t
@@ -164,16 +173,27 @@ weigh_tiles(void *context, uint64_t begin, uint64_t end, uint32_t thread)
     shared->attention->kernels->attend_weigh(&shared->scene->attend, begin, end);
 }
 
-/* item: columns */
+/* Parts of the heads in the last step. */
+static uint64_t
+count_parts(const struct scene *scene)
+{
+    return (scene->attend.stride + scene->heads - 1) / scene->heads;
+}
+
+/* item: columns, and which part of the heads */
 static void
 sum_columns(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 {
     const struct shared *shared = context;
-    const struct cpu_attend attend = seen_by(shared->attention, shared->scene, thread);
-    const uint64_t columns = shared->scene->columns;
+    const struct scene *scene = shared->scene;
+    const uint64_t columns = scene->columns, n_parts = count_parts(scene);
+    struct cpu_attend attend = seen_by(shared->attention, scene, thread);
     for (uint64_t item = begin; item < end; item++) {
-        const uint64_t last = (item + 1) * columns;
-        shared->attention->kernels->attend_sum(&attend, item * columns, last < attend.width ? last : attend.width);
+        const uint64_t first = item / n_parts * columns, last = first + columns;
+        const uint64_t end_head = (item % n_parts + 1) * scene->heads;
+        attend.first_head = item % n_parts * scene->heads;
+        attend.end_head = end_head < attend.stride ? end_head : attend.stride;
+        shared->attention->kernels->attend_sum(&attend, first, last < attend.width ? last : attend.width);
     }
 }
 
@@ -206,9 +226,10 @@ attend_token(const struct attention *work, struct scene *scene, uint64_t t, stru
     attend->n_keys = list_rows(work, t, scene->rows);
     attend->is_tiled = can_be_tiled(work, t);
     const uint64_t n_tiles = count_tiles(attend->n_keys);
-    const uint64_t n_items = (attend->width + scene->columns - 1) / scene->columns;
+    const uint64_t n_columns = (attend->width + scene->columns - 1) / scene->columns;
     for (uint32_t first = 0; first < op->n_heads; first += work->group) {
         set_scene(work, scene, t, first);
+        const uint64_t n_items = n_columns * count_parts(scene);
         if (pool == NULL) {
             score_tiles(&shared, 0, n_tiles, thread);
             find_most(attend);
@@ -220,9 +241,9 @@ attend_token(const struct attention *work, struct scene *scene, uint64_t t, stru
             const uint64_t cost = CPU_KEY_TILE * attend->stride;
             cpu_pool_run(pool, n_tiles, 1, cost * attend->width / 8, (struct cpu_work){score_tiles, &shared});
             find_most(attend);
-            cpu_pool_run(pool, n_tiles, 1, cost, (struct cpu_work){weigh_tiles, &shared});
+            cpu_pool_run(pool, n_tiles, 1, cost * WEIGH_COST, (struct cpu_work){weigh_tiles, &shared});
             find_denominators(attend, work->sinks + first);
-            cpu_pool_run(pool, n_items, 1, cost * n_tiles * scene->columns / 8,
+            cpu_pool_run(pool, n_items, 1, cost * n_tiles * scene->columns / 8 / count_parts(scene),
                          (struct cpu_work){sum_columns, &shared});
             cpu_pool_run(pool, attend->n_heads, 1, (uint64_t)op->rope_dim * 32, (struct cpu_work){turn_some, &shared});
         }
@@ -308,12 +329,16 @@ run(struct host_call *call, struct attention *work)
     columns = !together || columns > COLUMNS ? COLUMNS : (columns < least ? least : columns);
     work->max_keys = count_keys(op);
     work->group = heads_at_once(op, work->max_keys);
+    /* fewer columns than threads: half the heads for each, who then read half of the weights */
+    const bool in_parts = together && (width + columns - 1) / columns < n_threads;
+    const uint64_t heads = in_parts ? padded_heads(work->group / 2) : padded_heads(work->group);
     work->work_floats = CPU_KEY_TILE * (width + CPU_ATTEND_SKEW + columns) + padded16(work->group) * columns;
     work->work = host_scratch_take(call, n_threads * work->work_floats, sizeof *work->work);
     work->scenes = host_scratch_take(call, n_scenes, sizeof *work->scenes);
     for (uint64_t i = 0; call->status == 0 && i < n_scenes; i++) {
         take_scene(call, work, &work->scenes[i]);
         work->scenes[i].columns = columns;
+        work->scenes[i].heads = heads;
     }
     for (uint64_t t = 0; call->status == 0 && together && t < op->n; t++) {
         attend_token(work, &work->scenes[0], t, pool, 0);

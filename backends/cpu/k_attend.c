@@ -245,9 +245,9 @@ put_head(const struct cpu_attend *work, const float *sums, double denominator, u
 void
 TIERED(k_attend_put)(const struct cpu_attend *work, const float *sums, uint64_t begin, uint64_t end)
 {
-    for (uint32_t head = 0; head < work->n_heads; head++) {
+    for (uint64_t head = work->first_head; head < work->n_heads && head < work->end_head; head++) {
         put_head(work, sums + head * (end - begin), work->denominators[head], begin, end,
-                 work->o + (uint64_t)head * work->head_dim);
+                 work->o + head * work->head_dim);
     }
 }
 
@@ -261,7 +261,7 @@ TIERED(k_attend_sum)(const struct cpu_attend *work, uint64_t begin, uint64_t end
         unpack_tile(work, tile, begin, end, columns);
         for (uint64_t d = 0; d < columns; d += 2 * W) {
             const uint64_t words = (columns - d) / W;
-            for (uint64_t head = 0; head < work->n_heads; head += ROWS) {
+            for (uint64_t head = work->first_head; head < work->n_heads && head < work->end_head; head += ROWS) {
                 multiply_words((struct product){.a = work->scores + tile * CPU_KEY_TILE * work->stride + head,
                                                 .a_row = 1,
                                                 .a_step = work->stride,

@@ -401,7 +401,7 @@ unpack_values(const struct cpu_attend *work, uint64_t tile, uint64_t begin, uint
     }
 }
 
-/* All heads' weights of n tiles of keys from `tile` on meet values, [tile][16 columns][pair][column][2]. */
+/* The heads' weights of n tiles of keys from `tile` on meet values, [tile][16 columns][pair][column][2]. */
 static void
 add_values(const struct cpu_attend *work, uint64_t tile, uint64_t n, const uint16_t *values, uint64_t columns,
            float *sums)
@@ -410,8 +410,8 @@ add_values(const struct cpu_attend *work, uint64_t tile, uint64_t n, const uint1
     const uint16_t *weights = (const uint16_t *)(work->scores + tile * CPU_KEY_TILE * work->stride);
     for (uint64_t d = 0; d < columns; d += 2 * TILE) {
         const uint64_t next_d = d + TILE < columns ? d + TILE : d;
-        for (uint64_t head = 0; head < work->stride; head += 2 * TILE) {
-            const uint64_t next = head + TILE < work->stride ? head + TILE : head;
+        for (uint64_t head = work->first_head; head < work->end_head; head += 2 * TILE) {
+            const uint64_t next = head + TILE < work->end_head ? head + TILE : head;
             float *const to[2][2] = {{sums + head * columns + d, sums + head * columns + next_d},
                                      {sums + next * columns + d, sums + next * columns + next_d}};
             multiply((struct two){weights + 2 * head * CPU_KEY_TILE, weights + 2 * next * CPU_KEY_TILE, to_tile},

@@ -11,6 +11,8 @@
 #define CPU_ATTEND_SKEW 16u
 
 /* One token's attention for some of its heads.  See attention.c. */
+#define CPU_HEADS_AT_ONCE 32u
+
 struct cpu_attend {
     const float *q;                   /* [stride / 16][width][16]: attend_turn; tiled: see k_tile_attend.c, as scores */
     float *o;                         /* [n_heads][head_dim] */
@@ -24,6 +26,7 @@ struct cpu_attend {
     float *greatest, *totals; /* [tiles][stride]: of z, of P before rounding */
     float *most;              /* [stride]: M */
     double *denominators;     /* [n_heads] */
+    uint64_t first_head, end_head; /* of attend_sum; multiples of CPU_HEADS_AT_ONCE, or the end is stride */
     float *keys; /* work space: [CPU_KEY_TILE][width + CPU_ATTEND_SKEW] and [stride][columns of attend_sum] */
 };
 

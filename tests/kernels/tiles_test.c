@@ -336,7 +336,7 @@ free_attend(const struct cpu_attend *attend)
     }
 }
 
-/* The steps of attention.c, without a sink; tiles and columns go by as many as are given. */
+/* The steps of attention.c, without a sink; tiles and columns go by as many as are given, and heads if columns do. */
 static void
 attend_by(const struct cpu_attend *attend, const float *q, uint64_t by_tiles, uint64_t by_columns)
 {
@@ -360,8 +360,13 @@ attend_by(const struct cpu_attend *attend, const float *q, uint64_t by_tiles, ui
             attend->denominators[head] += (double)attend->totals[tile * attend->stride + head];
         }
     }
-    for (uint64_t d = 0; d < attend->width; d += by_columns) {
-        k_tile_attend_sum_soft(attend, d, d + by_columns < attend->width ? d + by_columns : attend->width);
+    const uint64_t by_heads = by_columns < attend->width ? CPU_HEADS_AT_ONCE : attend->stride;
+    struct cpu_attend part = *attend;
+    for (; part.first_head < attend->stride; part.first_head += by_heads) {
+        part.end_head = part.first_head + by_heads < attend->stride ? part.first_head + by_heads : attend->stride;
+        for (uint64_t d = 0; d < attend->width; d += by_columns) {
+            k_tile_attend_sum_soft(&part, d, d + by_columns < attend->width ? d + by_columns : attend->width);
+        }
     }
 }
 

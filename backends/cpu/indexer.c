@@ -244,8 +244,8 @@ static void
 choose_group(struct index_topk *work, struct cpu_pool *pool, const struct group *group, uint64_t n_entries)
 {
     const struct hearth_op_index_topk *op = work->op;
-    const uint64_t n_threads = cpu_pool_threads(pool), most = n_entries / (PART_TIMES * (uint64_t)op->top_k);
-    const uint64_t n_parts = most < n_threads ? most : n_threads;
+    const uint64_t n_threads = cpu_pool_threads(pool), least = PART_TIMES * ((uint64_t)op->top_k + 1);
+    const uint64_t n_parts = n_entries / least < n_threads ? n_entries / least : n_threads;
     if (n_parts < 2 || group->n >= n_threads) {
         cpu_pool_run(pool, group->n, 1, n_entries * CHOOSE_COST, (struct cpu_work){choose_shared, work});
         return;

@@ -331,8 +331,8 @@ bench_experts(struct bench *bench, const uint64_t *words, const char *name, cons
                                                                     .inner = INNER,
                                                                     .limit = 10.0f};
     }
-    const double n_used = n * TOP_K < n_experts ? n * TOP_K : n_experts;
-    measure(bench, words, name, commands, n_commands, n_used * 3.0 * DIM * INNER * 17.0 / 32.0, 3.0 * n * TOP_K * DIM * INNER);
+    const double n_used = n * TOP_K < n_experts ? n * TOP_K : n_experts, n_weights = 3.0 * DIM * INNER;
+    measure(bench, words, name, commands, n_commands, n_used * n_weights * 17.0 / 32.0, n * TOP_K * n_weights);
 }
 
 static const struct hearth_weight *

@@ -12,6 +12,7 @@
 #define COLUMNS 128u /* of values that meet all keys at once, at most and at least */
 #define LEAST_COLUMNS 32u
 #define WEIGH_COST 12u /* an exponential */
+#define TURN_COST UINT64_C(32)
 
 /* A token's rows and its heads, and what the steps keep of them: one a thread, or one that all threads share. */
 struct scene {
@@ -48,8 +49,7 @@ padded16(uint64_t n)
 static uint64_t
 padded_heads(uint64_t n)
 {
-    const uint64_t n_units = (n + CPU_HEADS_AT_ONCE - 1) / CPU_HEADS_AT_ONCE;
-    return (n_units > 0 ? n_units : 1) * CPU_HEADS_AT_ONCE;
+    return (n + CPU_HEADS_AT_ONCE - 1) / CPU_HEADS_AT_ONCE * CPU_HEADS_AT_ONCE;
 }
 
 static uint64_t
@@ -131,15 +131,6 @@ find_denominators(const struct cpu_attend *attend, const float *sinks)
     }
 }
 
-static void
-turn_heads(const struct attention *work, const struct cpu_attend *attend, uint64_t t, uint64_t begin, uint64_t end)
-{
-    for (uint64_t h = begin; h < end; h++) {
-        work->kernels->turn(work->native, attend->o + (h + 1) * attend->head_dim - attend->rope_dim,
-                            work->angles + t * attend->rope_dim, attend->rope_dim);
-    }
-}
-
 /* A scene with this thread's work space. */
 static struct cpu_attend
 seen_by(const struct attention *work, const struct scene *scene, uint32_t thread)
@@ -199,11 +190,27 @@ sum_columns(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 
 /* item: head */
 static void
-turn_some(void *context, uint64_t begin, uint64_t end, uint32_t thread)
+turn_heads(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 {
     const struct shared *shared = context;
+    const struct attention *work = shared->attention;
+    const struct cpu_attend *attend = &shared->scene->attend;
     (void)thread;
-    turn_heads(shared->attention, &shared->scene->attend, shared->token, begin, end);
+    for (uint64_t h = begin; h < end; h++) {
+        work->kernels->turn(work->native, attend->o + (h + 1) * attend->head_dim - attend->rope_dim,
+                            work->angles + shared->token * attend->rope_dim, attend->rope_dim);
+    }
+}
+
+/* All items of a step: the pool's threads', or without a pool this thread's. */
+static void
+run_step(struct cpu_pool *pool, uint64_t n_items, uint64_t cost, struct cpu_work step, uint32_t thread)
+{
+    if (pool == NULL) {
+        step.run(step.context, 0, n_items, thread);
+    } else {
+        cpu_pool_run(pool, n_items, 1, cost, step);
+    }
 }
 
 /* A token's queries decide for all its heads: what is in a group hangs on other tokens. */
@@ -229,24 +236,14 @@ attend_token(const struct attention *work, struct scene *scene, uint64_t t, stru
     const uint64_t n_columns = (attend->width + scene->columns - 1) / scene->columns;
     for (uint32_t first = 0; first < op->n_heads; first += work->group) {
         set_scene(work, scene, t, first);
-        const uint64_t n_items = n_columns * count_parts(scene);
-        if (pool == NULL) {
-            score_tiles(&shared, 0, n_tiles, thread);
-            find_most(attend);
-            weigh_tiles(&shared, 0, n_tiles, thread);
-            find_denominators(attend, work->sinks + first);
-            sum_columns(&shared, 0, n_items, thread);
-            turn_heads(work, attend, t, 0, attend->n_heads);
-        } else {
-            const uint64_t cost = CPU_KEY_TILE * attend->stride;
-            cpu_pool_run(pool, n_tiles, 1, cost * attend->width / 8, (struct cpu_work){score_tiles, &shared});
-            find_most(attend);
-            cpu_pool_run(pool, n_tiles, 1, cost * WEIGH_COST, (struct cpu_work){weigh_tiles, &shared});
-            find_denominators(attend, work->sinks + first);
-            cpu_pool_run(pool, n_items, 1, cost * n_tiles * scene->columns / 8 / count_parts(scene),
-                         (struct cpu_work){sum_columns, &shared});
-            cpu_pool_run(pool, attend->n_heads, 1, (uint64_t)op->rope_dim * 32, (struct cpu_work){turn_some, &shared});
-        }
+        const uint64_t n_parts = count_parts(scene), cost = CPU_KEY_TILE * attend->stride; /* of a tile */
+        run_step(pool, n_tiles, cost * attend->width / 8, (struct cpu_work){score_tiles, &shared}, thread);
+        find_most(attend);
+        run_step(pool, n_tiles, cost * WEIGH_COST, (struct cpu_work){weigh_tiles, &shared}, thread);
+        find_denominators(attend, work->sinks + first);
+        run_step(pool, n_columns * n_parts, cost * n_tiles * scene->columns / 8 / n_parts,
+                 (struct cpu_work){sum_columns, &shared}, thread);
+        run_step(pool, attend->n_heads, op->rope_dim * TURN_COST, (struct cpu_work){turn_heads, &shared}, thread);
     }
 }
 
@@ -331,7 +328,7 @@ run(struct host_call *call, struct attention *work)
     work->group = heads_at_once(op, work->max_keys);
     /* fewer columns than threads: half the heads for each, who then read half of the weights */
     const bool in_parts = together && (width + columns - 1) / columns < n_threads;
-    const uint64_t heads = in_parts ? padded_heads(work->group / 2) : padded_heads(work->group);
+    const uint64_t heads = padded_heads(in_parts ? (work->group + 1) / 2 : work->group);
     work->work_floats = CPU_KEY_TILE * (width + CPU_ATTEND_SKEW + columns) + padded16(work->group) * columns;
     work->work = host_scratch_take(call, n_threads * work->work_floats, sizeof *work->work);
     work->scenes = host_scratch_take(call, n_scenes, sizeof *work->scenes);

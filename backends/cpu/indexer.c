@@ -58,7 +58,7 @@ cpu_index_query(struct host_call *call, const struct hearth_op_index_query *op)
     }
 }
 
-#define CHOOSE_COST 2u /* of an entry: its score comes from another core */
+#define CHOOSE_COST 6u /* of an entry: its score comes from another core */
 #define PART_TIMES 8u  /* a part has so many times the entries that are chosen */
 
 /* A group of queries and its work space: one a thread, or one that all threads share. */
@@ -81,7 +81,7 @@ struct index_topk {
     uint8_t *bytes;       /* [threads][CPU_INDEX_TILE][width] */
     float *block_units;   /* [threads][CPU_INDEX_TILE][blocks] */
     int32_t *chosen;      /* [threads][2 * CPU_CHOOSE_ROOM] */
-    int32_t *candidates;  /* [threads][top_k]: of a query that all threads choose for */
+    int32_t *candidates;  /* [threads][top_k]: of each part of a query that all threads choose for */
     float *their_scores;  /* likewise */
     uint64_t first_token; /* of the shared group */
     const struct hearth_op_index_topk *op;
@@ -228,11 +228,11 @@ choose_part(void *context, uint64_t begin, uint64_t end, uint32_t thread)
 
 /* The best of all parts' best are the best of all, and the lower entry is still the lower candidate. */
 static void
-choose_together(const struct index_topk *work, struct cpu_pool *pool, const struct parts *parts, int32_t *indices)
+choose_together(const struct index_topk *work, struct cpu_pool *pool, struct parts *parts, int32_t *indices)
 {
     const uint32_t top_k = work->op->top_k;
     const uint64_t cost = parts->n_entries / parts->n_parts * CHOOSE_COST;
-    cpu_pool_run(pool, parts->n_parts, 1, cost, (struct cpu_work){choose_part, (void *)(uintptr_t)parts});
+    cpu_pool_run(pool, parts->n_parts, 1, cost, (struct cpu_work){choose_part, parts});
     work->kernels->choose(work->their_scores, parts->n_parts * top_k, top_k, work->chosen, indices);
     for (uint32_t i = 0; i < top_k; i++) {
         indices[i] = work->candidates[indices[i]];
@@ -252,7 +252,7 @@ choose_group(struct index_topk *work, struct cpu_pool *pool, const struct group 
     }
     for (uint32_t i = 0; i < group->n; i++) {
         const uint64_t token = work->first_token + i;
-        const struct parts parts = {work, group->queries[i].scores, visible(op, token), n_parts};
+        struct parts parts = {work, group->queries[i].scores, visible(op, token), n_parts};
         choose_together(work, pool, &parts, work->indices + token * op->top_k);
     }
 }

@@ -251,6 +251,8 @@ TIERED(k_attend_put)(const struct cpu_attend *work, const float *sums, uint64_t 
     }
 }
 
+_Static_assert(CPU_HEADS_AT_ONCE % ROWS == 0, "attend_sum begins where a product does");
+
 void
 TIERED(k_attend_sum)(const struct cpu_attend *work, uint64_t begin, uint64_t end)
 {

@@ -401,6 +401,8 @@ unpack_values(const struct cpu_attend *work, uint64_t tile, uint64_t begin, uint
     }
 }
 
+_Static_assert(CPU_HEADS_AT_ONCE % (2 * TILE) == 0, "attend_sum begins where a product does");
+
 /* The heads' weights of n tiles of keys from `tile` on meet values, [tile][16 columns][pair][column][2]. */
 static void
 add_values(const struct cpu_attend *work, uint64_t tile, uint64_t n, const uint16_t *values, uint64_t columns,

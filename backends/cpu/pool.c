@@ -42,9 +42,9 @@ struct queue {
 struct cpu_pool {
     struct cpu_work work; /* written before round, read after it */
     uint64_t least_piece, most_piece;
-    uint64_t shares; /* of a node's items that are left, one is a piece */
     const struct cpu_split *split;
     uint32_t n_threads;
+    uint32_t shares; /* of a node's items that are left, one is a piece */
     bool stopping;
     alignas(64) _Atomic uint64_t round; /* counts runs */
     alignas(64) _Atomic uint32_t n_running;
@@ -75,15 +75,18 @@ next_piece(const struct cpu_pool *pool, uint64_t n_left)
 static void
 empty_queue(const struct cpu_pool *pool, struct queue *queue, uint32_t thread)
 {
-    uint64_t begin = atomic_load_explicit(&queue->next, memory_order_relaxed);
-    while (begin < queue->end) {
-        const uint64_t piece = next_piece(pool, queue->end - begin);
-        begin = atomic_fetch_add_explicit(&queue->next, piece, memory_order_relaxed);
-        if (begin < queue->end) {
-            const uint64_t end = queue->end - begin < piece ? queue->end : begin + piece;
-            pool->work.run(pool->work.context, begin, end, thread);
-            begin = atomic_load_explicit(&queue->next, memory_order_relaxed);
+    for (;;) {
+        const uint64_t next = atomic_load_explicit(&queue->next, memory_order_relaxed);
+        if (next >= queue->end) {
+            return;
         }
+        const uint64_t piece = next_piece(pool, queue->end - next);
+        const uint64_t begin = atomic_fetch_add_explicit(&queue->next, piece, memory_order_relaxed);
+        if (begin >= queue->end) {
+            return;
+        }
+        const uint64_t end = queue->end - begin < piece ? queue->end : begin + piece;
+        pool->work.run(pool->work.context, begin, end, thread);
     }
 }
 
@@ -174,6 +177,14 @@ worker_main(void *argument)
     }
 }
 
+/* As many items as cost so much together, but no fewer than `least`. */
+static uint64_t
+items_within(uint64_t together, uint64_t cost, uint64_t least)
+{
+    const uint64_t n = together / (cost + 1); /* a cost of 0 is one, too */
+    return n < least ? least : n;
+}
+
 void
 cpu_pool_run(struct cpu_pool *pool, uint64_t n_items, uint64_t least, uint64_t cost, struct cpu_work work)
 {
@@ -185,12 +196,9 @@ cpu_pool_run(struct cpu_pool *pool, uint64_t n_items, uint64_t least, uint64_t c
         work.run(work.context, 0, n_items, 0);
         return;
     }
-    const uint64_t fewest = cost < MIN_PIECE_COST ? MIN_PIECE_COST / (cost + 1) : 1;
-    const uint64_t most = cost < MAX_PIECE_COST ? MAX_PIECE_COST / (cost + 1) : 1;
     pool->work = work;
-    pool->shares = PIECES_PER_SHARE * ((pool->n_threads + pool->split->n_nodes - 1) / pool->split->n_nodes);
-    pool->least_piece = fewest > least ? fewest : least;
-    pool->most_piece = most > pool->least_piece ? most : pool->least_piece;
+    pool->least_piece = items_within(MIN_PIECE_COST, cost, least);
+    pool->most_piece = items_within(MAX_PIECE_COST, cost, pool->least_piece);
     for (uint32_t node = 0; node < pool->split->n_nodes; node++) {
         pool->queues[node].end = cpu_split_begin(pool->split, n_items, node + 1);
         atomic_store_explicit(&pool->queues[node].next, cpu_split_begin(pool->split, n_items, node),
@@ -288,6 +296,7 @@ cpu_pool_new(const struct cpu_places *places, bool pin, struct cpu_pool **ret_po
         return host_error(err, HEARTH_EMEMORY, 0, "cpu: no memory for %u threads", n_threads);
     }
     *pool = (struct cpu_pool){.n_threads = n_threads, .split = cpu_places_split(places)};
+    pool->shares = PIECES_PER_SHARE * ((n_threads + pool->split->n_nodes - 1) / pool->split->n_nodes);
     int status = init_sync(pool, err);
     if (status < 0) {
         goto fail_sync;

@@ -59,6 +59,9 @@ ocl_describe(uint32_t index, struct hearth_device_info *info, struct hearth_erro
     struct hearth_device_info filled = {.flags = HEARTH_DEVICE_ASYNC, .align_bytes = OCL_VIEW_ALIGN};
     const uint64_t kept = device->caps.memory_bytes / DRIVER_SHARE + ocl_slab_most(&device->caps);
     filled.memory_bytes = device->caps.memory_bytes > kept ? device->caps.memory_bytes - kept : 0;
+    if (ocl_settings.memory_bytes > 0 && ocl_settings.memory_bytes < filled.memory_bytes) {
+        filled.memory_bytes = ocl_settings.memory_bytes;
+    }
     filled.max_buffer_bytes = device->caps.max_alloc_bytes;
     memcpy(filled.name, device->name, sizeof filled.name);
     memcpy(filled.pci_address, device->pci_address, sizeof filled.pci_address);
@@ -118,15 +121,15 @@ open_queues(struct hearth_device *device, struct hearth_error *err)
 }
 
 static int
-open_parts(struct hearth_device *device, struct hearth_error *err)
+open_parts(struct hearth_device *device, uint32_t index, struct hearth_error *err)
 {
     device->slabs = calloc(OCL_MAX_SLABS, sizeof *device->slabs);
     if (device->slabs == NULL) {
         return host_error(err, HEARTH_EMEMORY, 0, "no memory for a device");
     }
-    int status = ocl_fault_new(ocl_settings.fault, &device->fault, err);
+    int status = ocl_fault_new(ocl_settings.fault, index, &device->fault, err);
     if (status == 0) {
-        status = ocl_trace_new(ocl_settings.trace, device->name, &device->trace, err);
+        status = ocl_trace_new(ocl_settings.trace, index, device->name, &device->trace, err);
     }
     if (status == 0) {
         status = open_queues(device, err);
@@ -155,7 +158,7 @@ ocl_open(uint32_t index, struct hearth_device **ret_device, struct hearth_error 
     memcpy(device->name, from->name, sizeof device->name);
     pthread_mutex_init(&device->lock, NULL);
     choose_options(device, from);
-    status = open_parts(device, err);
+    status = open_parts(device, index, err);
     if (status < 0) {
         ocl_close(device);
         return status;

@@ -29,6 +29,7 @@ struct ocl_settings {
     enum ocl_choice mma;
     enum ocl_choice subgroups;
     uint64_t max_alloc_bytes; /* 0: what the device says */
+    uint64_t memory_bytes;    /* likewise */
     uint64_t timeout_ns;      /* of a copy that waits for earlier work; UINT64_MAX: none */
 };
 
@@ -148,7 +149,8 @@ void ocl_cache_store(const char *family, uint64_t key, cl_program program);
 
 /* ---- fault.c: option `fault` ---- */
 
-int ocl_fault_new(const char *text, struct ocl_fault **ret_fault, struct hearth_error *err);
+/* *ret_fault NULL: nothing goes wrong with the device of that index. */
+int ocl_fault_new(const char *text, uint32_t index, struct ocl_fault **ret_fault, struct hearth_error *err);
 void ocl_fault_free(struct ocl_fault *fault);
 void ocl_fault_release(struct ocl_fault *fault); /* what hangs goes on */
 bool ocl_fault_alloc(struct ocl_fault *fault);                     /* this allocation fails */
@@ -159,7 +161,9 @@ cl_event ocl_fault_hang(struct ocl_fault *fault, cl_context context);
 
 /* ---- trace.c: option `trace` ---- */
 
-int ocl_trace_new(const char *path, const char *device_name, struct ocl_trace **ret_trace, struct hearth_error *err);
+/* The file is PATH or, of a device opened beside one that is traced already, PATH.INDEX. */
+int ocl_trace_new(const char *path, uint32_t index, const char *device_name, struct ocl_trace **ret_trace,
+                  struct hearth_error *err);
 void ocl_trace_free(struct ocl_trace *trace); /* writes the end of the file */
 /* Where to put the event of a launch, which the trace then owns; NULL: no trace. */
 cl_event *ocl_trace_next(struct ocl_trace *trace, const char *op, const char *kernel);

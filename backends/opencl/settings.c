@@ -3,9 +3,9 @@
  * `cache`: folder of compiled programs, `no` for none.  `copies`: `pinned`, `direct` or `shared`, where the device
  * itself would choose otherwise.  `int_dot`: `yes` or `no`, whether e2m1 weights are multiplied as bytes, likewise;
  * `mma`, `subgroups`: whether matrix instructions and sub-groups are used, which `yes` emulates where there are none.
- * `max_alloc`: bytes the device is to allocate at once, where that is less than it can. `timeout`: seconds after which
- * a copy that waits for earlier work gives up.  `trace`: file for a Chrome/Perfetto trace.  `fault`: what shall go
- * wrong, for tests (fault.c). */
+ * `max_alloc`: bytes the device is to allocate at once, where that is less than it can; `memory`: bytes that a device
+ * offers in all, likewise.  `timeout`: seconds after which a copy that waits for earlier work gives up.  `trace`: file
+ * for a Chrome/Perfetto trace.  `fault`: what shall go wrong, for tests (fault.c). */
 #include <config.h>
 
 #include <errno.h>
@@ -115,6 +115,9 @@ ocl_settings_read(const struct hearth_host *host, struct hearth_error *err)
     int copies = OCL_COPIES_BY_DEVICE, bytes = OCL_BY_DEVICE, mma = OCL_BY_DEVICE;
     int subgroups = OCL_BY_DEVICE;
     int status = read_number("max_alloc", MIN_ALLOC_BYTES, &ocl_settings.max_alloc_bytes, err);
+    if (status == 0) {
+        status = read_number("memory", MIN_ALLOC_BYTES, &ocl_settings.memory_bytes, err);
+    }
     if (status == 0) {
         status = read_choice("copies", kinds_of_copies, &copies, err);
     }

@@ -24,8 +24,26 @@ struct ocl_trace {
     uint64_t n_left_out;
 };
 
+static uint32_t n_traces; /* open ones */
+
+/* NULL: it cannot be written, and errno says why. */
+static FILE *
+open_file(const char *path, uint32_t index)
+{
+    const size_t size = strlen(path) + 16;
+    char *own = malloc(size);
+    if (own == NULL) {
+        return NULL;
+    }
+    snprintf(own, size, "%s.%u", path, index);
+    FILE *file = fopen(n_traces > 0 ? own : path, "w");
+    free(own);
+    return file;
+}
+
 int
-ocl_trace_new(const char *path, const char *device_name, struct ocl_trace **ret_trace, struct hearth_error *err)
+ocl_trace_new(const char *path, uint32_t index, const char *device_name, struct ocl_trace **ret_trace,
+              struct hearth_error *err)
 {
     if (path == NULL) {
         *ret_trace = NULL;
@@ -35,12 +53,13 @@ ocl_trace_new(const char *path, const char *device_name, struct ocl_trace **ret_
     if (trace == NULL) {
         return host_error(err, HEARTH_EMEMORY, 0, "no memory for a trace");
     }
-    trace->file = fopen(path, "w");
+    trace->file = open_file(path, index);
     if (trace->file == NULL) {
         const int native = errno;
         free(trace);
         return host_error(err, HEARTH_EIO, native, "option trace: %s: %s", path, strerror(native));
     }
+    n_traces++;
     fprintf(trace->file, "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n"
                          "{\"ph\":\"M\",\"pid\":1,\"name\":\"process_name\",\"args\":{\"name\":\"");
     for (const char *at = device_name; *at != '\0'; at++) {
@@ -131,6 +150,7 @@ ocl_trace_free(struct ocl_trace *trace)
         trace->n--;
         trace->n_left_out++;
     }
+    n_traces--;
     fprintf(trace->file, "\n]}\n");
     if (fclose(trace->file) != 0) {
         ocl_log(HEARTH_LOG_WARNING, "the trace could not be written whole");

@@ -178,10 +178,10 @@ START_TEST(the_limit_is_told_and_kept)
 {
     struct hearth_device_info info = {.struct_size = sizeof info};
     struct hearth_buffer *buffer = NULL;
-    open_with("max_alloc=65536", NULL);
+    open_with("max_alloc=65536", "memory=1048576");
     ck_assert_int_eq(plugin->describe(0, &info, &err), 0);
     ck_assert_uint_eq(info.max_buffer_bytes, 65536);
-    ck_assert_uint_gt(info.memory_bytes, 0);
+    ck_assert_uint_eq(info.memory_bytes, 1048576);
     ck_assert_str_ne(info.name, "");
     ck_assert_int_eq(plugin->buffer_alloc(device, 65537, &buffer, &err), HEARTH_EMEMORY);
     ck_assert_ptr_nonnull(strstr(err.text, "65537"));
@@ -192,9 +192,9 @@ END_TEST
 
 START_TEST(wrong_options_are_refused)
 {
-    static const char *const wrong[] = {"max_alloc=many",  "max_alloc=1",  "timeout=0",    "copies=quick",
-                                        "int_dot=perhaps", "mma=perhaps",  "subgroups=8",  "fault=alloc",
-                                        "fault=lost:",     "fault=hang:x", "fault=tired:1"};
+    static const char *const wrong[] = {"max_alloc=many",  "max_alloc=1",  "timeout=0",     "copies=quick",
+                                        "int_dot=perhaps", "mma=perhaps",  "subgroups=8",   "fault=alloc",
+                                        "fault=lost:",     "fault=hang:x", "fault=tired:1", "memory=little"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         uint32_t n = 0;
         int status = start(wrong[i], NULL, &n);
@@ -396,7 +396,7 @@ END_TEST
 
 START_TEST(a_lost_device_stays_lost)
 {
-    open_with("fault=lost:2", NULL);
+    open_with("fault=device:0,lost:2", NULL);
     ck_assert_int_eq(run_rmsnorm(), 0);
     ck_assert_int_eq(run_rmsnorm(), HEARTH_ELOST);
     ck_assert_int_eq(run_rmsnorm(), HEARTH_ELOST);
@@ -539,12 +539,17 @@ END_TEST
 
 START_TEST(a_trace_names_what_ran)
 {
-    char option[80], path[64];
+    char option[80], path[64], other_path[80];
+    struct hearth_device *other = NULL;
     snprintf(path, sizeof path, "opencl_trace.%ld", (long)getpid());
+    snprintf(other_path, sizeof other_path, "%s.0", path);
     snprintf(option, sizeof option, "trace=%s", path);
     open_with(option, NULL);
+    ck_assert_msg(plugin->open(0, &other, &err) == 0, "%s", err.text);
     ck_assert_msg(run_rmsnorm() == 0, "%s", err.text);
+    plugin->close(other);
     done();
+    ck_assert_int_eq(unlink(other_path), 0);
     struct json_object *trace = json_object_from_file(path), *events = NULL, *last, *name = NULL, *time = NULL;
     ck_assert_ptr_nonnull(trace);
     ck_assert(json_object_object_get_ex(trace, "traceEvents", &events));

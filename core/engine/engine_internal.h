@@ -34,6 +34,7 @@ struct rooms {
     struct plugin_device *devices[PLAN_MAX_DEVICES]; /* of the plan, in its order, open */
     struct plan_device facts[PLAN_MAX_DEVICES];      /* the same, as the plan was told */
     uint32_t n_devices;
+    double host_bandwidth;    /* bytes per second, of the host's memory; 0: not measured */
     uint32_t numerics;        /* enum hearth_numerics */
     uint32_t chunk;           /* tokens of the largest step */
     uint64_t context_length;  /* tokens a session gets unless it asks for more or less */
@@ -48,7 +49,7 @@ struct hearth_engine {
     struct exec *exec;               /* likewise */
     struct session_world world;      /* lent to every session */
     uint64_t session_bytes;          /* of one session at the configured context */
-    uint64_t n_launches;             /* of its first device, as it said when it last measured itself */
+    uint64_t n_launches;             /* of its devices, as they said when they last measured themselves */
     double launch_seconds;           /* likewise */
     struct hearth_load load;         /* the first one, when it was opened */
     struct hearth_session *sessions; /* all of them */
@@ -69,7 +70,7 @@ int rooms_open(struct rooms *rooms, const struct hearth_config *config, const st
                unsigned flags, bool measure, struct hearth_error *err);
 void rooms_close(struct rooms *rooms);
 /* Devices, opened, and a plan on them, without those given up. */
-int rooms_plan(struct rooms *rooms, bool measure, struct hearth_error *err);
+int rooms_plan(struct rooms *rooms, struct hearth_error *err);
 /* What the configured number of threads reads from the host's memory; 0 if it could not be measured. */
 double rooms_host_bandwidth(const struct hearth_config *config, const struct topology_facts *facts);
 /* The first device of host memory that is neither given up nor `other`; NULL: there is none. */

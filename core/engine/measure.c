@@ -59,7 +59,7 @@ hearth_engine_costs(const struct hearth_engine *engine, uint64_t position, uint6
 
 /* For devices that do not measure themselves. */
 static int
-measure_host(const struct rooms *rooms, const struct plugin_device *device, struct hearth_limits *limits,
+measure_host(const struct rooms *rooms, const struct plugin_device *device, struct hearth_roof *roof,
              struct hearth_error *err)
 {
     if (!(device->info.flags & HEARTH_DEVICE_HOST_MEMORY)) {
@@ -67,7 +67,46 @@ measure_host(const struct rooms *rooms, const struct plugin_device *device, stru
                          "device %s: a measurement of its memory wanted, plugin %s has none", device->info.name,
                          device->plugin->name);
     }
-    limits->read_bytes_per_second = rooms_host_bandwidth(rooms->config, topology_facts(rooms->topology));
+    roof->read_bytes_per_second = rooms_host_bandwidth(rooms->config, topology_facts(rooms->topology));
+    return HEARTH_OK;
+}
+
+/* The rate of several that work one after the other, each for its share; 0: one of them is unknown. */
+static double
+join_rates(double sum, double rate, double share, bool is_first)
+{
+    const bool is_known = rate > 0 && (is_first || sum > 0);
+    return is_known ? 1 / ((is_first ? 0 : 1 / sum) + share / rate) : 0;
+}
+
+/* One device's measurement, for its share of the work. */
+static int
+add_limits(struct hearth_engine *engine, const struct plugin_device *device, double seconds, double share,
+           struct hearth_limits *limits, struct hearth_error *err)
+{
+    struct hearth_roof roof = {.struct_size = sizeof roof};
+    const bool is_first = limits->read_bytes_per_second <= 0;
+    const int status = device->plugin->measure ? device->plugin->measure(device->device, seconds, &roof, err)
+                                               : measure_host(&engine->rooms, device, &roof, err);
+    if (status < 0) {
+        return status;
+    }
+    limits->read_bytes_per_second =
+        join_rates(limits->read_bytes_per_second, roof.read_bytes_per_second, share, is_first);
+    limits->operations_per_second =
+        join_rates(limits->operations_per_second, roof.operations_per_second, share, is_first);
+    limits->exact_operations_per_second =
+        join_rates(limits->exact_operations_per_second, roof.exact_operations_per_second, share, is_first);
+    limits->is_measured_by_device = device->plugin->measure && (is_first || limits->is_measured_by_device);
+    if (is_first) {
+        snprintf(limits->operation, sizeof limits->operation, "%s", roof.operation);
+        engine->n_launches = 0;
+        engine->launch_seconds = 0;
+    }
+    engine->n_launches += roof.n_launches;
+    if (roof.launch_seconds > engine->launch_seconds) {
+        engine->launch_seconds = roof.launch_seconds;
+    }
     return HEARTH_OK;
 }
 
@@ -76,21 +115,21 @@ hearth_engine_limits(struct hearth_engine *engine, double seconds, struct hearth
                      struct hearth_error *err)
 {
     struct hearth_limits limits = {0};
-    struct hearth_roof roof = {.struct_size = sizeof roof};
-    int status;
+    int status = HEARTH_OK;
+    double bytes[PLAN_MAX_DEVICES], total = 0;
+    uint32_t n_readers = 0;
     pthread_mutex_lock(&engine->lock);
-    const struct plugin_device *device = engine->rooms.devices[0];
-    if (device->plugin->measure) {
-        status = device->plugin->measure(device->device, seconds, &roof, err);
-        limits.read_bytes_per_second = roof.read_bytes_per_second;
-        limits.operations_per_second = roof.operations_per_second;
-        limits.exact_operations_per_second = roof.exact_operations_per_second;
-        limits.is_measured_by_device = true;
-        engine->n_launches = roof.n_launches;
-        engine->launch_seconds = roof.launch_seconds;
-        snprintf(limits.operation, sizeof limits.operation, "%s", roof.operation);
-    } else {
-        status = measure_host(&engine->rooms, device, &limits, err);
+    const struct rooms *rooms = &engine->rooms;
+    for (uint32_t i = 0; i < rooms->n_devices; i++) {
+        /* while a device that failed has left no plan, the first stands for all */
+        bytes[i] = rooms->plan ? plan_read_bytes(rooms->plan, i, model_shape(rooms->model)->window) : i == 0;
+        n_readers += bytes[i] > 0;
+        total += bytes[i];
+    }
+    for (uint32_t i = 0; status == HEARTH_OK && i < rooms->n_devices; i++) {
+        if (bytes[i] > 0) {
+            status = add_limits(engine, rooms->devices[i], seconds / n_readers, bytes[i] / total, &limits, err);
+        }
     }
     pthread_mutex_unlock(&engine->lock);
     if (status == HEARTH_OK) {

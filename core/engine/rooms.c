@@ -1,8 +1,9 @@
 /* rooms.c - opens topology, plugins, model and plan as the configuration says, and decides which devices
  * the plan may use.
  *
- * The chosen device comes alone if it can do everything and has the memory.  Otherwise the first other
- * device whose memory is the host's stands behind it: it does what the chosen one lacks. */
+ * The chosen device comes alone if it can do everything and has the memory.  If it is an accelerator without the
+ * memory, others join it, one after the other, until there is enough.  Behind them stands, where it is needed, the
+ * first other device whose memory is the host's: it does what they lack, and holds experts that do not fit. */
 #include <config.h>
 
 #include "core/engine/engine_internal.h"
@@ -45,12 +46,12 @@ host_memory(const struct rooms *rooms)
 }
 
 static void
-describe_device(const struct rooms *rooms, const struct plugin_device *device, double host_bandwidth,
-                struct plan_device *ret_facts)
+describe_device(const struct rooms *rooms, const struct plugin_device *device, struct plan_device *ret_facts)
 {
     struct plan_device facts = {
         .plugin = device->plugin->name,
         .name = device->info.name,
+        .index = device->index,
         .is_host = is_host_device(device),
         .memory_bytes = device->info.memory_bytes,
         .read_bytes_per_second = device->info.read_bytes_per_second,
@@ -60,20 +61,23 @@ describe_device(const struct rooms *rooms, const struct plugin_device *device, d
         facts.memory_bytes = host;
     }
     if (facts.is_host && !(facts.read_bytes_per_second > 0)) {
-        facts.read_bytes_per_second = host_bandwidth;
+        facts.read_bytes_per_second = rooms->host_bandwidth;
     }
     memcpy(facts.supports, device->supports[rooms->numerics], sizeof facts.supports);
     *ret_facts = facts;
 }
 
+/* Opens the device, and puts it into this place among those of the plan. */
 static int
-add_device(struct rooms *rooms, struct plugin_device *device, double host_bandwidth,
-           struct hearth_error *err)
+add_device(struct rooms *rooms, struct plugin_device *device, uint32_t place, struct hearth_error *err)
 {
     const int status = plugin_device_open(device, err);
     if (status == HEARTH_OK) {
-        describe_device(rooms, device, host_bandwidth, &rooms->facts[rooms->n_devices]);
-        rooms->devices[rooms->n_devices++] = device;
+        const size_t n_behind = rooms->n_devices++ - place;
+        memmove(&rooms->devices[place + 1], &rooms->devices[place], n_behind * sizeof rooms->devices[0]);
+        memmove(&rooms->facts[place + 1], &rooms->facts[place], n_behind * sizeof rooms->facts[0]);
+        rooms->devices[place] = device;
+        describe_device(rooms, device, &rooms->facts[place]);
     }
     return status;
 }
@@ -91,16 +95,70 @@ rooms_host_device(const struct rooms *rooms, const struct plugin_device *other)
     return NULL;
 }
 
-/* The configured device or, if that is given up, the host's. */
+static bool
+is_in_use(const struct rooms *rooms, const struct plugin_device *device)
+{
+    uint32_t i = 0;
+    while (i < rooms->n_devices && rooms->devices[i] != device) {
+        i++;
+    }
+    return i < rooms->n_devices;
+}
+
+/* Whether the device may take layers beside the chosen one.  One without a place on the PCI bus runs on the host
+ * (PoCL), and is no help to a card. */
+static bool
+may_join(const struct rooms *rooms, const struct plugin_device *chosen, const struct plugin_device *device)
+{
+    return !is_host_device(chosen) && !is_host_device(device) && !device->is_given_up && !is_in_use(rooms, device) &&
+           device != chosen && (device->info.pci_address[0] || !chosen->info.pci_address[0]);
+}
+
+/* The next accelerator beside the chosen one: of its plugin first; NULL: there is none, or no more are wanted. */
+static struct plugin_device *
+next_accelerator(const struct rooms *rooms, const struct plugin_device *chosen, uint32_t n_accelerators)
+{
+    size_t n = 0;
+    struct plugin_device *devices = plugin_set_devices(rooms->plugins, &n);
+    const uint64_t limit = config_values(rooms->config)->device.accelerators;
+    const uint64_t most = limit > 0 ? limit : PLAN_MAX_DEVICES - 1; /* one place is the host's */
+    for (size_t i = 0; n_accelerators < most && i < 2 * n; i++) {
+        struct plugin_device *device = &devices[i % n];
+        const bool is_kin = device->plugin == chosen->plugin;
+        if (is_kin == (i < n) && may_join(rooms, chosen, device)) {
+            return device;
+        }
+    }
+    return NULL;
+}
+
+/* The configured device or, if that is given up, another accelerator, or the host's. */
 static int
 choose_home(const struct rooms *rooms, struct plugin_device **ret_home, struct hearth_error *err)
 {
-    const int status = plugin_set_choose(rooms->plugins, &config_values(rooms->config)->device, ret_home, err);
-    if (status == HEARTH_OK && (*ret_home)->is_given_up) {
-        *ret_home = rooms_host_device(rooms, NULL);
-        assert(*ret_home); /* takeover_begin saw one */
+    struct plugin_device *chosen = NULL;
+    const int status = plugin_set_choose(rooms->plugins, &config_values(rooms->config)->device, &chosen, err);
+    if (status < 0) {
+        return status;
     }
-    return status;
+    if (chosen->is_given_up) {
+        struct plugin_device *other = next_accelerator(rooms, chosen, 1);
+        chosen = other ? other : rooms_host_device(rooms, NULL);
+        assert(chosen); /* takeover_begin saw one */
+    }
+    *ret_home = chosen;
+    return HEARTH_OK;
+}
+
+static bool
+has_given_up(const struct rooms *rooms)
+{
+    size_t n = 0, n_given_up = 0;
+    const struct plugin_device *devices = plugin_set_devices(rooms->plugins, &n);
+    for (size_t i = 0; i < n; i++) {
+        n_given_up += devices[i].is_given_up;
+    }
+    return n_given_up > 0;
 }
 
 static int
@@ -116,30 +174,68 @@ make_plan(struct rooms *rooms, struct hearth_error *err)
         .context_length = rooms->context_length,
         .activation_bytes = graph_activation_bytes(model_shape(rooms->model), rooms->chunk),
     };
+    plan_free(rooms->plan);
+    rooms->plan = NULL;
     return plan_make(&request, &rooms->plan, err);
 }
 
-int
-rooms_plan(struct rooms *rooms, bool measure, struct hearth_error *err)
+/* What the last plan, or its refusal, wants more of. */
+static bool
+lacks_memory(const struct rooms *rooms, int status)
 {
-    const double host_bandwidth =
-        measure ? rooms_host_bandwidth(rooms->config, topology_facts(rooms->topology)) : 0;
+    return rooms->plan ? plan_is_short(rooms->plan) : status == HEARTH_EMEMORY;
+}
+
+/* The home and what must stand beside it. */
+static int
+plan_for(struct rooms *rooms, struct plugin_device *home, struct hearth_error *err)
+{
+    struct plugin_device *helper = rooms_host_device(rooms, home), *device;
+    uint32_t n_accelerators = 1;
+    int status = make_plan(rooms, err);
+    if (status == HEARTH_EPLUGIN && helper) {
+        status = add_device(rooms, helper, 1, err);
+        if (status < 0) {
+            return status;
+        }
+        status = make_plan(rooms, err);
+    }
+    while (lacks_memory(rooms, status) && (device = next_accelerator(rooms, home, n_accelerators))) {
+        status = add_device(rooms, device, n_accelerators++, err);
+        if (status < 0) {
+            return status;
+        }
+        status = make_plan(rooms, err);
+    }
+    if (status == HEARTH_EMEMORY && helper && !is_in_use(rooms, helper)) {
+        status = add_device(rooms, helper, rooms->n_devices, err);
+        status = status < 0 ? status : make_plan(rooms, err);
+    }
+    return status;
+}
+
+static int
+plan_at(struct rooms *rooms, struct plugin_device *home, struct hearth_error *err)
+{
+    rooms->n_devices = 0;
+    const int status = add_device(rooms, home, 0, err);
+    return status < 0 ? status : plan_for(rooms, home, err);
+}
+
+int
+rooms_plan(struct rooms *rooms, struct hearth_error *err)
+{
     struct plugin_device *home = NULL;
     rooms->n_devices = 0;
     int status = choose_home(rooms, &home, err);
-    if (status == HEARTH_OK) {
-        status = add_device(rooms, home, host_bandwidth, err);
+    status = status < 0 ? status : plan_at(rooms, home, err);
+    struct plugin_device *host = rooms_host_device(rooms, NULL);
+    if (status == HEARTH_EMEMORY && host && !is_host_device(home) && has_given_up(rooms)) {
+        status = plan_at(rooms, host, err); /* the accelerators that are left are too small even for the layers */
     }
-    if (status < 0) {
-        return status;
-    }
-    status = make_plan(rooms, err);
-    struct plugin_device *helper = rooms_host_device(rooms, home);
-    if ((status == HEARTH_EPLUGIN || status == HEARTH_EMEMORY) && helper) {
-        status = add_device(rooms, helper, host_bandwidth, err);
-        if (status == HEARTH_OK) {
-            status = make_plan(rooms, err);
-        }
+    if (status < 0) { /* an earlier plan, on fewer devices, is none */
+        plan_free(rooms->plan);
+        rooms->plan = NULL;
     }
     return status;
 }
@@ -191,9 +287,12 @@ rooms_open(struct rooms *rooms, const struct hearth_config *config, const struct
     if (status == HEARTH_OK) {
         status = settle_lengths(rooms, err);
     }
+    if (status == HEARTH_OK && measure) {
+        rooms->host_bandwidth = rooms_host_bandwidth(config, topology_facts(rooms->topology));
+    }
     if (status == HEARTH_OK) {
         do {
-            status = rooms_plan(rooms, measure, err);
+            status = rooms_plan(rooms, err);
         } while (status < 0 && takeover_begin(rooms, status));
     }
     if (status < 0) {

@@ -1,4 +1,4 @@
-/* takeover.c - a device fails, and the host does its work from then on.
+/* takeover.c - a device fails, and others do its work from then on: accelerators, if there are others, and the host.
  *
  * Lost with the device are its weights, which are created again from the checkpoint, its tensors, which belong to the
  * step that failed, and the state of the sessions whose layers it had.  A session keeps its tokens, so they are fed
@@ -78,6 +78,20 @@ takeover_begin(struct rooms *rooms, int status)
     return true;
 }
 
+/* "device Y (other) and device Z (one)": all of the plan. */
+static void
+write_devices(const struct rooms *rooms, struct text *line)
+{
+    const char *between = " ";
+    for (uint32_t i = 0; i < rooms->n_devices; i++) {
+        if (plan_uses_device(rooms->plan, i)) {
+            const struct plugin_device *device = rooms->devices[i];
+            text_printf(line, "%sdevice %s (%s)", between, device->info.name, device->plugin->name);
+            between = " and ";
+        }
+    }
+}
+
 /* "device X (one): lost; its work in 43 of 43 layers moves to device Y (other); 345 tokens are computed again" */
 static void
 write_line(const struct rooms *rooms, uint64_t n_tokens, struct text *line)
@@ -93,7 +107,8 @@ write_line(const struct rooms *rooms, uint64_t n_tokens, struct text *line)
     if (takeover->n_layers > 0) {
         text_printf(line, " in %u of %u layers", takeover->n_layers, model_shape(rooms->model)->n_layers);
     }
-    text_printf(line, " moves to device %s (%s)", rooms->devices[0]->info.name, rooms->devices[0]->plugin->name);
+    text_add(line, " moves to");
+    write_devices(rooms, line);
     if (n_tokens > 0) {
         text_printf(line, "; %" PRIu64 " tokens are computed again", n_tokens);
     }
@@ -163,7 +178,7 @@ replan(struct hearth_engine *engine, struct hearth_error *err)
 {
     uint64_t n_tokens = 0;
     struct hearth_error reason = {0};
-    const int status = rooms_plan(&engine->rooms, false, &reason);
+    const int status = rooms_plan(&engine->rooms, &reason);
     if (status < 0) {
         const struct plugin_device *from = engine->rooms.takeover.from;
         return from

@@ -1,7 +1,7 @@
 /* admit.c - what each device must hold, homes for the experts, and a refusal before anything is loaded.
  *
- * Devices whose memory is the host's share one pool.  Experts fill the home evenly over the layers, for a
- * token visits every layer; what does not fit goes to the next device that can do expert_ffn.  Which
+ * Devices whose memory is the host's share one pool.  Experts fill each device evenly over its own layers, for a
+ * token visits every layer; what does not fit goes to the next device that can do expert_ffn and has room.  Which
  * experts of a layer stay is arbitrary here (the lowest ids): heat is not known to this room yet. */
 #include "core/placement/plan_internal.h"
 
@@ -36,18 +36,6 @@ pool_bytes(const struct plan *plan, uint32_t device)
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < plan->n_devices; i++) {
         bytes += same_pool(plan, i, device) ? device_bytes(plan, i) : 0;
-    }
-    return bytes;
-}
-
-static uint64_t
-pool_state_bytes(const struct plan *plan, uint32_t device, uint64_t n_tokens)
-{
-    uint64_t bytes = 0;
-    for (uint32_t layer = 0; layer < plan->shape->n_layers; layer++) {
-        if (same_pool(plan, plan_state_device(plan, layer), device)) {
-            bytes += state_layer_bytes(plan->shape, layer, &plan->format, n_tokens);
-        }
     }
     return bytes;
 }
@@ -91,98 +79,114 @@ count_state(struct plan *plan)
     }
 }
 
-static void
-measure_experts(struct plan *plan, const struct model_roles *roles)
+/* Experts of the layer for a device that is to get n of each layer, own: of each of its own; at most those without a
+ * home. */
+static uint32_t
+n_experts_for(const struct plan *plan, uint32_t device, bool own, uint32_t layer, uint32_t n)
 {
-    for (uint32_t layer = 0; layer < plan->shape->n_layers; layer++) {
-        for (uint32_t expert = 0; expert < plan->shape->n_experts; expert++) {
-            const uint64_t bytes = matrix_bytes(roles->layers[layer].experts[expert].w, 3);
-            if (bytes > plan->layer_expert_bytes[layer]) {
-                plan->layer_expert_bytes[layer] = bytes;
-            }
-        }
-    }
+    const uint32_t n_left = plan->shape->n_experts - plan->n_placed[layer];
+    return own && plan->layer_devices[layer] != device ? 0 : n < n_left ? n : n_left;
 }
 
-/* Experts of every layer that still fit device; all of them if its memory is unknown. */
+/* The most experts of every such layer that still fit device; all of them if its memory is unknown. */
 static uint32_t
-expert_quota(const struct plan *plan, uint32_t device)
+expert_quota(const struct plan *plan, uint32_t device, bool own)
 {
     const uint64_t memory = plan->devices[device].memory_bytes;
-    uint64_t step = 0; /* bytes of one expert more in every layer */
-    for (uint32_t layer = 0; layer < plan->shape->n_layers; layer++) {
-        step += plan->layer_expert_bytes[layer];
+    const uint64_t activations = plan->bytes[device][PLAN_ACTIVATIONS] == 0 ? plan->activation_bytes : 0;
+    uint32_t quota = 0;
+    uint64_t wanted = 0;
+    while (quota < plan->shape->n_experts && (memory == 0 || wanted <= memory)) {
+        quota++;
+        wanted = pool_bytes(plan, device) + activations;
+        for (uint32_t layer = 0; layer < plan->shape->n_layers; layer++) {
+            wanted += n_experts_for(plan, device, own, layer, quota) * plan->layer_expert_bytes[layer];
+        }
     }
-    if (memory == 0 || step == 0) {
-        return plan->shape->n_experts;
-    }
-    uint64_t used = pool_bytes(plan, device);
-    if (plan->bytes[device][PLAN_ACTIVATIONS] == 0) {
-        used += plan->activation_bytes;
-    }
-    const uint64_t quota = used < memory ? (memory - used) / step : 0;
-    return quota < plan->shape->n_experts ? (uint32_t)quota : plan->shape->n_experts;
+    return memory == 0 || wanted <= memory ? quota : quota - 1;
 }
 
-/* Experts first .. first+n-1 of every layer. */
 static void
-give_experts(struct plan *plan, uint32_t device, uint32_t first, uint32_t n)
+give_experts(struct plan *plan, uint32_t device, bool own, uint32_t quota)
 {
     const uint32_t n_experts = plan->shape->n_experts;
     for (uint32_t layer = 0; layer < plan->shape->n_layers; layer++) {
-        memset(&plan->expert_devices[(size_t)layer * n_experts + first], (int)device, n);
+        const uint32_t n = n_experts_for(plan, device, own, layer, quota);
         const uint64_t bytes = n * plan->layer_expert_bytes[layer];
+        memset(&plan->expert_devices[(size_t)layer * n_experts + plan->n_placed[layer]], (int)device, n);
+        plan->n_placed[layer] += n;
         plan->bytes[device][PLAN_EXPERTS] += bytes;
-        plan->active_bytes[device] +=
-            (double)bytes * plan->shape->experts_per_token / (double)n_experts;
-    }
-    if (n > 0) {
-        plan->bytes[device][PLAN_ACTIVATIONS] = plan->activation_bytes;
+        plan->active_bytes[device] += (double)bytes * plan->shape->experts_per_token / (double)n_experts;
+        if (n > 0) {
+            plan->bytes[device][PLAN_ACTIVATIONS] = plan->activation_bytes;
+        }
     }
 }
 
 static void
 place_experts(struct plan *plan)
 {
-    const uint32_t n_experts = plan->shape->n_experts;
-    uint32_t n_placed = 0;
     uint32_t last = 0;
-    for (uint32_t i = 0; i < plan->n_devices && n_placed < n_experts; i++) {
-        if (!plan->devices[i].supports[HEARTH_OP_EXPERT_FFN]) {
-            continue;
+    for (int own = 1; own >= 0; own--) {
+        for (uint32_t i = 0; i < plan->n_devices; i++) {
+            if (plan->devices[i].supports[HEARTH_OP_EXPERT_FFN]) {
+                give_experts(plan, i, own, expert_quota(plan, i, own));
+                last = i;
+            }
         }
-        const uint32_t quota = expert_quota(plan, i);
-        const uint32_t n = quota < n_experts - n_placed ? quota : n_experts - n_placed;
-        give_experts(plan, i, n_placed, n);
-        n_placed += n;
-        last = i;
     }
     /* what fits nowhere is counted on the last one, which is then refused with the true sum */
-    give_experts(plan, last, n_placed, n_experts - n_placed);
+    give_experts(plan, last, false, plan->shape->n_experts);
 }
 
-/* The longest context that fits the pool of device, 0 if none does. */
-static uint64_t
-fitting_context(const struct plan *plan, uint32_t device)
+/* The first device that is to hold more than it can; -1: none. */
+static int
+find_full(const struct plan *plan)
 {
-    const uint64_t memory = plan->devices[device].memory_bytes;
-    const uint64_t rest =
-        pool_bytes(plan, device) - pool_state_bytes(plan, device, plan->context_length);
-    uint64_t fits = 0;
-    uint64_t beyond = plan->context_length;
-    while (beyond - fits > 1) {
-        const uint64_t middle = fits + (beyond - fits) / 2;
-        if (rest + pool_state_bytes(plan, device, middle) <= memory) {
-            fits = middle;
-        } else {
-            beyond = middle;
+    for (uint32_t i = 0; i < plan->n_devices; i++) {
+        const uint64_t memory = plan->devices[i].memory_bytes;
+        if (memory > 0 && plan_uses_device(plan, i) && pool_bytes(plan, i) > memory) {
+            return (int)i;
         }
     }
-    return fits >= 1024 ? fits / 1024 * 1024 : fits;
+    return -1;
+}
+
+static bool
+fits(const struct plan_request *request, uint64_t context_length)
+{
+    struct plan_request other = *request;
+    struct plan *plan = NULL;
+    other.context_length = context_length;
+    const bool yes = plan_build(&other, &plan, NULL) == HEARTH_OK && find_full(plan) < 0;
+    plan_free(plan);
+    return yes;
+}
+
+/* A context that fits, found by planning for it, since layers may move with it.  In steps of 1024 tokens, or of one
+ * if not even 1024 fit; 0: none fits. */
+static uint64_t
+fitting_context(const struct plan_request *request)
+{
+    for (uint64_t step = 1024; step > 0; step /= 1024) {
+        uint64_t found = 0, beyond = (request->context_length + step - 1) / step;
+        while (beyond - found > 1) {
+            const uint64_t middle = found + (beyond - found) / 2;
+            if (fits(request, middle * step)) {
+                found = middle;
+            } else {
+                beyond = middle;
+            }
+        }
+        if (found > 0) {
+            return found * step;
+        }
+    }
+    return 0;
 }
 
 static int
-refuse_memory(const struct plan *plan, uint32_t device, struct hearth_error *err)
+refuse_memory(const struct plan *plan, const struct plan_request *request, uint32_t device, struct hearth_error *err)
 {
     uint64_t sums[N_PLAN_BYTES] = {0};
     for (uint32_t i = 0; i < plan->n_devices; i++) {
@@ -192,7 +196,7 @@ refuse_memory(const struct plan *plan, uint32_t device, struct hearth_error *err
     }
     const uint64_t wanted = pool_bytes(plan, device);
     const uint64_t memory = plan->devices[device].memory_bytes;
-    const uint64_t context = fitting_context(plan, device);
+    const uint64_t context = fitting_context(request);
     char change[96];
     if (context > 0) {
         snprintf(change, sizeof change, "context.length %" PRIu64 " would fit", context);
@@ -228,19 +232,18 @@ count_activations(struct plan *plan)
     }
 }
 
-int
-plan_admit(struct plan *plan, const struct model_roles *roles, struct hearth_error *err)
+void
+plan_count(struct plan *plan, const struct model_roles *roles)
 {
     count_parts(plan, roles);
     count_state(plan);
     count_activations(plan);
-    measure_experts(plan, roles);
     place_experts(plan);
-    for (uint32_t i = 0; i < plan->n_devices; i++) {
-        const uint64_t memory = plan->devices[i].memory_bytes;
-        if (memory > 0 && plan_uses_device(plan, i) && pool_bytes(plan, i) > memory) {
-            return refuse_memory(plan, i, err);
-        }
-    }
-    return HEARTH_OK;
+}
+
+int
+plan_admit(const struct plan *plan, const struct plan_request *request, struct hearth_error *err)
+{
+    const int full = find_full(plan);
+    return full < 0 ? HEARTH_OK : refuse_memory(plan, request, (uint32_t)full, err);
 }

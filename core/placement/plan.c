@@ -1,4 +1,5 @@
-/* plan.c - which device does which operation.  admit.c says whether it fits, report.c tells people. */
+/* plan.c - which device does which operation.  ranges.c deals the layers to several accelerators, admit.c says
+ * whether it fits, report.c tells people. */
 #include "core/placement/plan_internal.h"
 
 #include <assert.h>
@@ -6,11 +7,6 @@
 #include <string.h>
 
 #include "core/base/error.h"
-
-#define OP_BIT(name) (UINT32_C(1) << HEARTH_OP_##name)
-
-/* These read and write the KV state of their layer, and state has one home: they move together. */
-#define STATE_OPS (OP_BIT(KV_APPEND) | OP_BIT(COMPRESS) | OP_BIT(INDEX_TOPK) | OP_BIT(ATTENTION))
 
 static const char *const op_names[HEARTH_N_OPS] = {
 #define HEARTH_OP(NAME, name) [HEARTH_OP_##NAME] = #name,
@@ -22,39 +18,55 @@ uint32_t
 plan_row_ops(const struct model_shape *shape, uint32_t row)
 {
     if (row == shape->n_layers) {
-        return OP_BIT(EMBED) | OP_BIT(MHC_HEAD) | OP_BIT(LINEAR);
+        return PLAN_OP_BIT(EMBED) | PLAN_OP_BIT(MHC_HEAD) | PLAN_OP_BIT(LINEAR);
     }
-    uint32_t ops = OP_BIT(MHC_PRE) | OP_BIT(MHC_POST) | OP_BIT(RMSNORM) | OP_BIT(LINEAR) |
-                   OP_BIT(QUERY_ROPE) | OP_BIT(KV_APPEND) | OP_BIT(ATTENTION) |
-                   OP_BIT(OUTPUT_GROUPS) | OP_BIT(ROUTER) | OP_BIT(EXPERT_FFN) |
-                   OP_BIT(SHARED_FFN) | OP_BIT(MOE_SUM);
+    uint32_t ops = PLAN_OP_BIT(MHC_PRE) | PLAN_OP_BIT(MHC_POST) | PLAN_OP_BIT(RMSNORM) | PLAN_OP_BIT(LINEAR) |
+                   PLAN_OP_BIT(QUERY_ROPE) | PLAN_OP_BIT(KV_APPEND) | PLAN_OP_BIT(ATTENTION) |
+                   PLAN_OP_BIT(OUTPUT_GROUPS) | PLAN_OP_BIT(ROUTER) | PLAN_OP_BIT(EXPERT_FFN) |
+                   PLAN_OP_BIT(SHARED_FFN) | PLAN_OP_BIT(MOE_SUM);
     const enum layer_kind kind = shape_layer_kind(shape, row);
     if (kind != LAYER_SWA) {
-        ops |= OP_BIT(COMPRESS);
+        ops |= PLAN_OP_BIT(COMPRESS);
     }
     if (kind == LAYER_CSA) {
-        ops |= OP_BIT(INDEX_QUERY) | OP_BIT(INDEX_TOPK);
+        ops |= PLAN_OP_BIT(INDEX_QUERY) | PLAN_OP_BIT(INDEX_TOPK);
     }
     return ops;
 }
 
-static bool
-device_has(const struct plan_device *device, uint32_t ops)
+uint32_t
+plan_device_ops(const struct plan_device *device)
 {
+    uint32_t ops = 0;
     for (uint32_t op = 0; op < HEARTH_N_OPS; op++) {
-        if ((ops >> op & 1u) && !device->supports[op]) {
-            return false;
-        }
+        ops |= (uint32_t)device->supports[op] << op;
     }
-    return true;
+    return ops;
 }
 
-/* The first device that has all of ops; -1: none. */
-static int
-find_device(const struct plan *plan, uint32_t ops)
+bool
+plan_device_has(const struct plan_device *device, uint32_t ops)
 {
+    return (ops & ~plan_device_ops(device)) == 0;
+}
+
+/* The device whose business the operation is: the layer's; the first layer's embeds, the last one's makes logits. */
+static uint32_t
+op_owner(const struct plan *plan, uint32_t row, uint32_t op)
+{
+    const uint32_t last = plan->shape->n_layers - 1;
+    return plan->layer_devices[row <= last ? row : op == HEARTH_OP_EMBED ? 0 : last];
+}
+
+/* The owner if it has all of ops, else the first device that has; -1: none. */
+static int
+find_device(const struct plan *plan, uint32_t owner, uint32_t ops)
+{
+    if (plan_device_has(&plan->devices[owner], ops)) {
+        return (int)owner;
+    }
     for (uint32_t i = 0; i < plan->n_devices; i++) {
-        if (device_has(&plan->devices[i], ops)) {
+        if (plan_device_has(&plan->devices[i], ops)) {
             return (int)i;
         }
     }
@@ -84,14 +96,14 @@ assign_row(struct plan *plan, uint32_t row, struct hearth_error *err)
 {
     uint8_t *op_devices = &plan->op_devices[(size_t)row * HEARTH_N_OPS];
     const uint32_t ops = plan_row_ops(plan->shape, row);
-    const uint32_t state_ops = ops & STATE_OPS;
+    const uint32_t state_ops = ops & PLAN_STATE_OPS;
     for (uint32_t op = 0; op < HEARTH_N_OPS; op++) {
         if (!(ops >> op & 1u)) {
             continue;
         }
         const uint32_t bit = UINT32_C(1) << op;
         const uint32_t together = (state_ops & bit) ? state_ops : bit;
-        const int device = find_device(plan, together);
+        const int device = find_device(plan, op_owner(plan, row, op), together);
         if (device < 0) {
             return refuse_ops(plan, together, err);
         }
@@ -104,17 +116,33 @@ static int
 plan_alloc(struct plan *plan, struct hearth_error *err)
 {
     const size_t n_layers = plan->shape->n_layers;
+    plan->layer_devices = calloc(n_layers, sizeof *plan->layer_devices);
     plan->op_devices = calloc(n_layers + 1, HEARTH_N_OPS);
     plan->expert_devices = calloc(n_layers, plan->shape->n_experts);
+    plan->n_placed = calloc(n_layers, sizeof *plan->n_placed);
     plan->layer_expert_bytes = calloc(n_layers, sizeof *plan->layer_expert_bytes);
-    if (!plan->op_devices || !plan->expert_devices || !plan->layer_expert_bytes) {
+    if (!plan->layer_devices || !plan->op_devices || !plan->expert_devices || !plan->n_placed ||
+        !plan->layer_expert_bytes) {
         return error_no_memory(err, "a plan");
     }
     return HEARTH_OK;
 }
 
+static void
+measure_experts(struct plan *plan, const struct model_roles *roles)
+{
+    for (uint32_t layer = 0; layer < plan->shape->n_layers; layer++) {
+        for (uint32_t expert = 0; expert < plan->shape->n_experts; expert++) {
+            const uint64_t bytes = matrix_bytes(roles->layers[layer].experts[expert].w, 3);
+            if (bytes > plan->layer_expert_bytes[layer]) {
+                plan->layer_expert_bytes[layer] = bytes;
+            }
+        }
+    }
+}
+
 int
-plan_make(const struct plan_request *request, struct plan **ret_plan, struct hearth_error *err)
+plan_build(const struct plan_request *request, struct plan **ret_plan, struct hearth_error *err)
 {
     assert(request->n_devices > 0 && request->n_devices <= PLAN_MAX_DEVICES);
     struct plan *plan = calloc(1, sizeof *plan);
@@ -130,12 +158,28 @@ plan_make(const struct plan_request *request, struct plan **ret_plan, struct hea
     memcpy(plan->devices, request->devices, request->n_devices * sizeof *request->devices);
 
     int status = plan_alloc(plan, err);
+    if (status == HEARTH_OK) {
+        measure_experts(plan, request->roles);
+        status = plan_deal_layers(plan, request->roles, err);
+    }
     for (uint32_t row = 0; status == HEARTH_OK && row <= plan->shape->n_layers; row++) {
         status = assign_row(plan, row, err);
     }
-    if (status == HEARTH_OK) {
-        status = plan_admit(plan, request->roles, err);
+    if (status < 0) {
+        plan_free(plan);
+        return status;
     }
+    plan_count(plan, request->roles);
+    *ret_plan = plan;
+    return HEARTH_OK;
+}
+
+int
+plan_make(const struct plan_request *request, struct plan **ret_plan, struct hearth_error *err)
+{
+    struct plan *plan = NULL;
+    int status = plan_build(request, &plan, err);
+    status = status < 0 ? status : plan_admit(plan, request, err);
     if (status < 0) {
         plan_free(plan);
         return status;
@@ -150,10 +194,19 @@ plan_free(struct plan *plan)
     if (!plan) {
         return;
     }
+    free(plan->layer_devices);
     free(plan->op_devices);
     free(plan->expert_devices);
+    free(plan->n_placed);
     free(plan->layer_expert_bytes);
     free(plan);
+}
+
+uint32_t
+plan_layer_device(const struct plan *plan, uint32_t layer)
+{
+    assert(layer < plan->shape->n_layers);
+    return plan->layer_devices[layer];
 }
 
 uint32_t
@@ -195,12 +248,27 @@ plan_uses_device(const struct plan *plan, uint32_t device)
 bool
 plan_layer_uses(const struct plan *plan, uint32_t layer, uint32_t device)
 {
-    const uint32_t ops = plan_row_ops(plan->shape, layer) & ~OP_BIT(EXPERT_FFN);
+    const uint32_t ops = plan_row_ops(plan->shape, layer) & ~PLAN_OP_BIT(EXPERT_FFN);
     bool uses = plan_expert_devices(plan, layer) >> device & 1u;
     for (uint32_t op = 0; op < HEARTH_N_OPS; op++) {
         uses = uses || ((ops >> op & 1u) && plan_op_device(plan, layer, (enum hearth_op)op) == device);
     }
     return uses;
+}
+
+bool
+plan_is_short(const struct plan *plan)
+{
+    for (uint32_t layer = 0; layer < plan->shape->n_layers; layer++) {
+        const struct plan_device *owner = &plan->devices[plan->layer_devices[layer]];
+        for (uint32_t expert = 0; owner->supports[HEARTH_OP_EXPERT_FFN] && expert < plan->shape->n_experts; expert++) {
+            const struct plan_device *device = &plan->devices[plan_expert_device(plan, layer, expert)];
+            if (device != owner && device->is_host) {
+                return true;
+            }
+        }
+    }
+    return false;
 }
 
 uint64_t

@@ -1,9 +1,11 @@
 /* core/placement/plan.h - a plan: which device does what, and whether it fits.
  *
- * Pure: same request, same plan; no I/O, calls no plugin.  Every operation of every row (parts.h) has one
- * device, its weights and state live there; every expert of every layer has a home of its own.
- * The first device of the request is the home of all that it can do; what it lacks goes to the first
- * device behind it that has it. */
+ * Pure: same request, same plan; no I/O, calls no plugin.  Every operation of every row (parts.h) has one device, its
+ * weights and state live there; every expert of every layer has a home of its own. The first device of the request is
+ * the home of all that it can do.  If it is an accelerator, those behind it that can do as much share the layers with
+ * it.  Each has a range of them in proportion to its memory, whole: operations, state, experts; the first layer's
+ * also embeds, the last one's makes the logits.  An operation that a layer's device lacks goes to the first device
+ * that has it, and experts for which it has no room to the first that has room. */
 #ifndef CORE_PLACEMENT_PLAN_H
 #define CORE_PLACEMENT_PLAN_H
 
@@ -24,6 +26,7 @@ struct json_object;
 
 struct plan_device {
     const char *plugin, *name;
+    uint32_t index;               /* among the plugin's devices */
     bool is_host;                 /* its memory is the host's, shared with every other such device */
     uint64_t memory_bytes;        /* for weights, state and activations; 0: unknown, never refused */
     double read_bytes_per_second; /* 0: unknown */
@@ -57,6 +60,8 @@ enum plan_bytes_kind {
 int plan_make(const struct plan_request *request, struct plan **ret_plan, struct hearth_error *err);
 void plan_free(struct plan *plan); /* NULL allowed */
 
+/* The device in whose range a layer is: of its operations, but for those that the device lacks. */
+uint32_t plan_layer_device(const struct plan *plan, uint32_t layer);
 /* The device of an operation; row as in parts.h. */
 uint32_t plan_op_device(const struct plan *plan, uint32_t row, enum hearth_op op);
 uint32_t plan_expert_device(const struct plan *plan, uint32_t layer, uint32_t expert);
@@ -66,9 +71,15 @@ uint32_t plan_expert_devices(const struct plan *plan, uint32_t layer);
 uint32_t plan_state_device(const struct plan *plan, uint32_t layer);
 bool plan_uses_device(const struct plan *plan, uint32_t device);
 bool plan_layer_uses(const struct plan *plan, uint32_t layer, uint32_t device);
+/* Whether experts are left to the host, for want of memory on a device that could do them. */
+bool plan_is_short(const struct plan *plan);
 uint64_t plan_bytes(const struct plan *plan, uint32_t device, enum plan_bytes_kind kind);
 /* All devices together, at the request's context. */
 uint64_t plan_state_bytes(const struct plan *plan);
+
+/* Bytes that a token at a context of n_tokens reads on the device: weights, experts by their expected share, and
+ * state. */
+double plan_read_bytes(const struct plan *plan, uint32_t device, uint64_t n_tokens);
 
 /* Expected tokens per second of decoding at a context of n_tokens: bytes that must be read over the
  * bandwidth of where they lie, one device after the other.  0: a bandwidth is unknown. */

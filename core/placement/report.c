@@ -35,8 +35,8 @@ state_read_bytes(const struct plan *plan, uint32_t layer, uint64_t n_tokens)
                     keys * state_row_bytes(shape, layer, STATE_INDEX_KEYS, &plan->format));
 }
 
-static double
-device_read_bytes(const struct plan *plan, uint32_t device, uint64_t n_tokens)
+double
+plan_read_bytes(const struct plan *plan, uint32_t device, uint64_t n_tokens)
 {
     double bytes = plan->active_bytes[device];
     for (uint32_t layer = 0; layer < plan->shape->n_layers; layer++) {
@@ -52,7 +52,7 @@ plan_decode_rate(const struct plan *plan, uint64_t n_tokens)
 {
     double seconds = 0;
     for (uint32_t i = 0; i < plan->n_devices; i++) {
-        const double bytes = device_read_bytes(plan, i, n_tokens);
+        const double bytes = plan_read_bytes(plan, i, n_tokens);
         if (bytes > 0 && !(plan->devices[i].read_bytes_per_second > 0)) {
             return 0;
         }
@@ -67,17 +67,36 @@ add_u64(struct json_object *object, const char *key, uint64_t value)
     json_object_object_add(object, key, json_object_new_uint64(value));
 }
 
+/* The first and the last layer of its range; null if it has none. */
+static void
+add_range(struct json_object *object, const struct plan *plan, uint32_t device)
+{
+    const uint32_t n_layers = plan->shape->n_layers;
+    uint32_t first = 0, end = n_layers;
+    while (first < n_layers && plan_layer_device(plan, first) != device) {
+        first++;
+    }
+    while (end > first && plan_layer_device(plan, end - 1) != device) {
+        end--;
+    }
+    json_object_object_add(object, "first_layer", first < end ? json_object_new_int64(first) : NULL);
+    json_object_object_add(object, "last_layer", first < end ? json_object_new_int64(end - 1) : NULL);
+}
+
 static struct json_object *
 report_device(const struct plan *plan, uint32_t device)
 {
     const struct plan_device *facts = &plan->devices[device];
     struct json_object *object = json_object_new_object();
+    add_u64(object, "device", device);
     json_object_object_add(object, "plugin", json_object_new_string(facts->plugin));
+    add_u64(object, "index", facts->index);
     json_object_object_add(object, "name", json_object_new_string(facts->name));
     json_object_object_add(object, "host_memory", json_object_new_boolean(facts->is_host));
     add_u64(object, "memory_bytes", facts->memory_bytes);
     json_object_object_add(object, "read_bytes_per_second",
                            json_object_new_double(facts->read_bytes_per_second));
+    add_range(object, plan, device);
     struct json_object *bytes = json_object_new_object();
     uint64_t total = 0;
     for (int kind = 0; kind < N_PLAN_BYTES; kind++) {
@@ -87,7 +106,7 @@ report_device(const struct plan *plan, uint32_t device)
     add_u64(bytes, "total", total);
     json_object_object_add(object, "bytes", bytes);
     add_u64(object, "bytes_per_token",
-            (uint64_t)device_read_bytes(plan, device, plan->shape->window));
+            (uint64_t)plan_read_bytes(plan, device, plan->shape->window));
     return object;
 }
 
@@ -115,13 +134,15 @@ report_layer(const struct plan *plan, uint32_t layer)
     add_u64(object, "layer", layer);
     json_object_object_add(object, "kind",
                            json_object_new_string(layer_kinds[shape_layer_kind(plan->shape, layer)]));
+    add_u64(object, "device", plan_layer_device(plan, layer));
     add_u64(object, "state_device", plan_state_device(plan, layer));
     add_u64(object, "state_bytes",
             state_layer_bytes(plan->shape, layer, &plan->format, plan->context_length));
+    const uint32_t ops = plan_row_ops(plan->shape, layer) & ~PLAN_OP_BIT(EXPERT_FFN);
     struct json_object *away = json_object_new_object();
     for (uint32_t op = 0; op < HEARTH_N_OPS; op++) {
         const uint32_t device = plan_op_device(plan, layer, (enum hearth_op)op);
-        if (device != 0 && op != HEARTH_OP_EXPERT_FFN) {
+        if ((ops >> op & 1u) && device != plan_layer_device(plan, layer)) {
             add_u64(away, op_names[op], device);
         }
     }
@@ -138,7 +159,7 @@ report_expected(const struct plan *plan)
     for (size_t i = 0; i < 2; i++) {
         double bytes = 0;
         for (uint32_t device = 0; device < plan->n_devices; device++) {
-            bytes += device_read_bytes(plan, device, lengths[i]);
+            bytes += plan_read_bytes(plan, device, lengths[i]);
         }
         struct json_object *object = json_object_new_object();
         add_u64(object, "context", lengths[i]);

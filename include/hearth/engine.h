@@ -286,13 +286,14 @@ struct hearth_costs {
 void hearth_engine_costs(const struct hearth_engine *engine, uint64_t position, uint64_t n_tokens,
                          struct hearth_costs *ret_costs);
 
-/* What the device at the head of the plan is able to do, measured now. */
+/* What the devices of the plan are able to do, measured now: of several the rate at which a token visits one after the
+ * other, each for its share of the bytes. */
 struct hearth_limits {
     double read_bytes_per_second;
     double operations_per_second;       /* quantised; 0: the device does not say */
     double exact_operations_per_second; /* likewise */
-    char operation[32];                 /* the instruction or method of operations_per_second */
-    bool is_measured_by_device;         /* else the bandwidth is a plain read by cpu.threads threads */
+    char operation[32];                 /* the instruction or method of operations_per_second, of the first */
+    bool is_measured_by_device;         /* else the host's bandwidth is a plain read by cpu.threads threads */
 };
 
 /* Takes about `seconds`.  Errors: EUNSUPPORTED (a device with memory of its own that does not measure), device errors.
@@ -300,9 +301,9 @@ struct hearth_limits {
 int hearth_engine_limits(struct hearth_engine *engine, double seconds, struct hearth_limits *ret_limits,
                          struct hearth_error *err);
 
-/* Pieces of work, such as kernels, that the same device was given since it was opened, those of measurements left out,
- * and the seconds of one that does nothing: as of the last hearth_engine_limits; 0: unknown, or not a device of pieces.
- */
+/* Pieces of work, such as kernels, that the same devices were given since they were opened, those of measurements left
+ * out, and the seconds of one that does nothing, on the slowest: as of the last hearth_engine_limits; 0: unknown, or no
+ * devices of pieces. */
 void hearth_engine_launches(struct hearth_engine *engine, uint64_t *ret_n, double *ret_seconds);
 
 /* ---- plugins ----------------------------------------------------------------------------------------------------- */

@@ -58,11 +58,16 @@ tests_unit_sampler_test_SOURCES = tests/unit/sampler_test.c
 tests_unit_sampler_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_unit_sampler_test_LDADD = core/sampler/libsampler.la core/base/libbase.la $(CHECK_LIBS)
 
-check_PROGRAMS += tests/unit/placement_test
-TESTS += tests/unit/placement_test
-tests_unit_placement_test_SOURCES = tests/unit/placement_test.c tests/unit/published.c tests/unit/published.h
+check_PROGRAMS += tests/unit/placement_test tests/unit/ranges_test
+TESTS += tests/unit/placement_test tests/unit/ranges_test
+PLACEMENT_CASE = tests/unit/placement_case.c tests/unit/placement_case.h tests/unit/published.c tests/unit/published.h
+PLACEMENT_LIBS = core/placement/libplacement.la core/model/libmodel.la core/base/libbase.la $(CHECK_LIBS)
+tests_unit_placement_test_SOURCES = tests/unit/placement_test.c $(PLACEMENT_CASE)
 tests_unit_placement_test_CFLAGS = $(AM_CFLAGS) $(JSONC_CFLAGS) $(CHECK_CFLAGS)
-tests_unit_placement_test_LDADD = core/placement/libplacement.la core/model/libmodel.la core/base/libbase.la $(CHECK_LIBS)
+tests_unit_placement_test_LDADD = $(PLACEMENT_LIBS)
+tests_unit_ranges_test_SOURCES = tests/unit/ranges_test.c $(PLACEMENT_CASE)
+tests_unit_ranges_test_CFLAGS = $(AM_CFLAGS) $(JSONC_CFLAGS) $(CHECK_CFLAGS)
+tests_unit_ranges_test_LDADD = $(PLACEMENT_LIBS)
 
 # Whole engines on the golden checkpoints.
 check_PROGRAMS += tests/unit/properties_test tests/unit/session_test

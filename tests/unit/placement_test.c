@@ -1,151 +1,27 @@
-/* placement_test.c - plans for the published models over devices that no test machine has.  Pure
- * arithmetic: roles carry sizes and no data. */
+/* placement_test.c - plans for the published models over one device and what stands behind it. */
 #include <config.h>
 
 #include <check.h>
-#include <inttypes.h>
 #include <json-c/json.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/placement/plan.h"
+#include "tests/unit/placement_case.h"
 #include "tests/unit/published.h"
-
-#define GIB (UINT64_C(1) << 30)
-#define CONTEXT 32768u
-
-static struct model_shape shape;
-static struct model_roles roles;
-static struct plan_device devices[3];
-static struct plan_request request;
-
-static struct hearth_matrix
-matrix(enum hearth_dtype dtype, uint64_t rows, uint64_t cols)
-{
-    struct hearth_matrix made = {.dtype = dtype, .rows = rows, .cols = cols};
-    switch (dtype) {
-    case HEARTH_E2M1X2:
-        made.data_bytes = rows * cols / 2;
-        made.scales_bytes = rows * (cols / 32);
-        break;
-    case HEARTH_E4M3:
-        made.data_bytes = rows * cols;
-        made.scales_bytes = (rows + 127) / 128 * ((cols + 127) / 128);
-        break;
-    case HEARTH_BF16:
-        made.data_bytes = 2 * rows * cols;
-        break;
-    case HEARTH_I64:
-        made.data_bytes = 8 * rows * cols;
-        break;
-    default:
-        made.data_bytes = 4 * rows * cols;
-    }
-    return made;
-}
-
-/* The large parts at their real sizes; the many small vectors stand in one. */
-static void
-make_roles(void)
-{
-    const uint64_t D = shape.dim, q_width = shape.n_heads * (uint64_t)shape.head_dim;
-    roles.layers = calloc(shape.n_layers, sizeof *roles.layers);
-    ck_assert_ptr_nonnull(roles.layers);
-    roles.n_layers = shape.n_layers;
-    roles.embed = roles.head = matrix(HEARTH_BF16, shape.vocab_size, D);
-    roles.norm = matrix(HEARTH_BF16, 1, D);
-    for (uint32_t i = 0; i < shape.n_layers; i++) {
-        struct layer_roles *layer = &roles.layers[i];
-        layer->experts = calloc(shape.n_experts, sizeof *layer->experts);
-        ck_assert_ptr_nonnull(layer->experts);
-        layer->attn_norm = matrix(HEARTH_BF16, 1, D);
-        layer->wq_a = matrix(HEARTH_E4M3, shape.q_lora_rank, D);
-        layer->wq_b = matrix(HEARTH_E4M3, q_width, shape.q_lora_rank);
-        layer->wkv = matrix(HEARTH_E4M3, shape.head_dim, D);
-        layer->wo_a = matrix(HEARTH_E4M3, shape.o_groups * shape.o_lora_rank, q_width / shape.o_groups);
-        layer->wo_b = matrix(HEARTH_E4M3, D, shape.o_groups * shape.o_lora_rank);
-        layer->kv_norm = matrix(HEARTH_BF16, 1, shape.head_dim);
-        layer->attn_sink = matrix(HEARTH_F32, 1, shape.n_heads);
-        layer->gate = matrix(HEARTH_BF16, shape.n_experts, D);
-        if (i < shape.n_hash_layers) {
-            layer->tid2eid = matrix(HEARTH_I64, shape.vocab_size, shape.experts_per_token);
-        }
-        for (uint32_t e = 0; e <= shape.n_experts; e++) {
-            const bool is_shared = e == shape.n_experts;
-            struct expert_roles *expert = is_shared ? &layer->shared : &layer->experts[e];
-            const enum hearth_dtype dtype = is_shared ? HEARTH_E4M3 : HEARTH_E2M1X2;
-            expert->w[0] = expert->w[1] = matrix(dtype, shape.expert_inner, D);
-            expert->w[2] = matrix(dtype, D, shape.expert_inner);
-        }
-    }
-}
-
-static void
-set_up(void)
-{
-    shape = published_shape(PUBLISHED_FLASH);
-    make_roles();
-    for (size_t i = 0; i < 3; i++) {
-        devices[i] = (struct plan_device){.plugin = "one", .name = "card"};
-        memset(devices[i].supports, true, sizeof devices[i].supports);
-    }
-    devices[1].plugin = devices[2].plugin = "two";
-    devices[1].name = devices[2].name = "host";
-    devices[1].is_host = devices[2].is_host = true;
-    request = (struct plan_request){
-        .shape = &shape,
-        .roles = &roles,
-        .devices = devices,
-        .n_devices = 1,
-        .numerics = HEARTH_NATIVE,
-        .format = {.kv_format = HEARTH_KV_PACKED, .ring_slots = shape.window},
-        .context_length = CONTEXT,
-        .activation_bytes = GIB / 4,
-    };
-}
-
-static void
-tear_down(void)
-{
-    for (uint32_t i = 0; i < shape.n_layers; i++) {
-        free(roles.layers[i].experts);
-    }
-    free(roles.layers);
-}
-
-static struct plan *
-make(void)
-{
-    struct plan *plan = NULL;
-    struct hearth_error err = {0};
-    ck_assert_msg(plan_make(&request, &plan, &err) == HEARTH_OK, "%s", err.text);
-    return plan;
-}
-
-static uint64_t
-total(const struct plan *plan, uint32_t device)
-{
-    uint64_t bytes = 0;
-    for (int kind = 0; kind < N_PLAN_BYTES; kind++) {
-        bytes += plan_bytes(plan, device, (enum plan_bytes_kind)kind);
-    }
-    return bytes;
-}
 
 /* Specification 12.3: entries and keys of 2^20 tokens, the windows, the unfinished groups. */
 START_TEST(state_of_a_million_tokens)
 {
     request.context_length = UINT64_C(1) << 20;
-    struct plan *plan = make();
+    struct plan *plan = placement_make();
     ck_assert_uint_eq(plan_state_bytes(plan), UINT64_C(3684958208) + 3214336 + 12206080);
     plan_free(plan);
 
-    tear_down();
+    placement_tear_down();
     shape = published_shape(PUBLISHED_PRO);
-    make_roles();
+    placement_make_roles();
     request.format.ring_slots = shape.window;
-    plan = make();
+    plan = placement_make();
     ck_assert_uint_eq(plan_state_bytes(plan), UINT64_C(5275844608) + 4559872 + 18710528);
     plan_free(plan);
 }
@@ -153,7 +29,7 @@ END_TEST
 
 START_TEST(one_device_does_it_all)
 {
-    struct plan *plan = make();
+    struct plan *plan = placement_make();
     for (uint32_t row = 0; row <= shape.n_layers; row++) {
         for (int op = 0; op < HEARTH_N_OPS; op++) {
             ck_assert_uint_eq(plan_op_device(plan, row, (enum hearth_op)op), 0);
@@ -176,7 +52,7 @@ START_TEST(what_touches_state_moves_together)
     request.n_devices = 2;
     for (size_t i = 0; i < 4; i++) {
         devices[0].supports[state_ops[i]] = false;
-        struct plan *plan = make();
+        struct plan *plan = placement_make();
         for (uint32_t layer = 0; layer < shape.n_layers; layer++) {
             const enum layer_kind kind = shape_layer_kind(&shape, layer);
             const bool is_used = (state_ops[i] != HEARTH_OP_COMPRESS || kind != LAYER_SWA) &&
@@ -204,7 +80,7 @@ START_TEST(a_device_with_nothing_but_experts)
     request.n_devices = 2;
     memset(devices[0].supports, false, sizeof devices[0].supports);
     devices[0].supports[HEARTH_OP_EXPERT_FFN] = true;
-    struct plan *plan = make();
+    struct plan *plan = placement_make();
     ck_assert_uint_eq(plan_bytes(plan, 0, PLAN_STATE), 0);
     ck_assert_uint_eq(plan_bytes(plan, 0, PLAN_ATTENTION), 0);
     ck_assert_uint_eq(plan_bytes(plan, 1, PLAN_EXPERTS), 0);
@@ -222,9 +98,9 @@ START_TEST(a_device_too_small_for_experts)
     devices[0].supports[HEARTH_OP_EXPERT_FFN] = true;
     devices[0].memory_bytes = request.activation_bytes / 2;
     for (int i = 0; i < 2; i++) {
-        struct plan *plan = make();
+        struct plan *plan = placement_make();
         ck_assert(!plan_uses_device(plan, 0));
-        ck_assert_uint_eq(total(plan, 0), 0);
+        ck_assert_uint_eq(placement_total(plan, 0), 0);
         ck_assert_uint_eq(plan_expert_devices(plan, 5), 2);
         plan_free(plan);
         devices[0].memory_bytes = request.activation_bytes + matrix_bytes(roles.layers[0].experts[0].w, 3);
@@ -251,7 +127,7 @@ START_TEST(flash_over_card_and_host)
     request.context_length = UINT64_C(1) << 20;
     devices[0].memory_bytes = UINT64_C(140) * 1000 * 1000 * 1000;
     devices[1].memory_bytes = UINT64_C(125) * 1000 * 1000 * 1000;
-    struct plan *plan = make();
+    struct plan *plan = placement_make();
     uint32_t n_home = 0;
     for (uint32_t layer = 0; layer < shape.n_layers; layer++) {
         uint32_t n = 0;
@@ -263,11 +139,11 @@ START_TEST(flash_over_card_and_host)
     }
     ck_assert_uint_gt(n_home, 0);
     ck_assert_uint_lt(n_home, shape.n_experts);
-    ck_assert_uint_le(total(plan, 0), devices[0].memory_bytes);
-    ck_assert_uint_le(total(plan, 1), devices[1].memory_bytes);
+    ck_assert_uint_le(placement_total(plan, 0), devices[0].memory_bytes);
+    ck_assert_uint_le(placement_total(plan, 1), devices[1].memory_bytes);
     /* and not one expert of every layer more */
     const uint64_t step = matrix_bytes(roles.layers[0].experts[0].w, 3) * shape.n_layers;
-    ck_assert_uint_gt(total(plan, 0) + step, devices[0].memory_bytes);
+    ck_assert_uint_gt(placement_total(plan, 0) + step, devices[0].memory_bytes);
     ck_assert_uint_eq(plan_bytes(plan, 0, PLAN_EXPERTS) + plan_bytes(plan, 1, PLAN_EXPERTS), step * shape.n_experts);
     plan_free(plan);
 }
@@ -276,8 +152,8 @@ END_TEST
 /* A refusal's advice is followed word for word, and fits; one step further does not. */
 START_TEST(the_advice_fits)
 {
-    struct plan *plan = make();
-    const uint64_t need = total(plan, 0);
+    struct plan *plan = placement_make();
+    const uint64_t need = placement_total(plan, 0);
     const uint64_t state = plan_bytes(plan, 0, PLAN_STATE);
     struct hearth_error err = {0};
     plan_free(plan);
@@ -291,7 +167,7 @@ START_TEST(the_advice_fits)
     request.context_length = strtoull(advice + strlen("context.length "), NULL, 10);
     ck_assert_uint_gt(request.context_length, 1024);
     ck_assert_uint_lt(request.context_length, CONTEXT);
-    plan_free(make());
+    plan_free(placement_make());
     request.context_length += 1024;
     ck_assert_int_eq(plan_make(&request, &plan, &err), HEARTH_EMEMORY);
 
@@ -309,13 +185,13 @@ START_TEST(the_host_is_one_pool)
     request.devices = devices + 1;
     request.n_devices = 2;
     devices[1].supports[HEARTH_OP_LINEAR] = false; /* the dense weights go to the second */
-    plan = make();
-    const uint64_t together = total(plan, 0) + total(plan, 1);
-    ck_assert_uint_gt(total(plan, 1), 0);
+    plan = placement_make();
+    const uint64_t together = placement_total(plan, 0) + placement_total(plan, 1);
+    ck_assert_uint_gt(placement_total(plan, 1), 0);
     plan_free(plan);
     plan = NULL;
     devices[1].memory_bytes = devices[2].memory_bytes = together;
-    plan_free(make());
+    plan_free(placement_make());
     devices[1].memory_bytes = devices[2].memory_bytes = together - 1;
     ck_assert_int_eq(plan_make(&request, &plan, &err), HEARTH_EMEMORY);
 }
@@ -324,7 +200,7 @@ END_TEST
 START_TEST(rate_is_bytes_over_bandwidth)
 {
     devices[0].read_bytes_per_second = 1e12;
-    struct plan *plan = make();
+    struct plan *plan = placement_make();
     const struct layer_roles *layer = &roles.layers[shape.n_layers - 1];
     const double expert = (double)matrix_bytes(layer->experts[0].w, 3);
     const double least = expert * shape.experts_per_token * shape.n_layers + (double)matrix_bytes(&roles.head, 1);
@@ -332,13 +208,14 @@ START_TEST(rate_is_bytes_over_bandwidth)
     ck_assert_double_gt(rate, 0);
     ck_assert_double_lt(rate, 1e12 / least);
     /* everything read for a token, experts but those chosen left out */
-    const double most = (double)(total(plan, 0) - plan_bytes(plan, 0, PLAN_STATE) - request.activation_bytes) -
-                        expert * (shape.n_experts - shape.experts_per_token) * shape.n_layers;
+    const double idle = expert * (shape.n_experts - shape.experts_per_token) * shape.n_layers;
+    const uint64_t weights = placement_total(plan, 0) - plan_bytes(plan, 0, PLAN_STATE) - request.activation_bytes;
+    const double most = (double)weights - idle;
     ck_assert_double_gt(rate, 1e12 / most);
     ck_assert_double_lt(plan_decode_rate(plan, 1u << 20), rate);
     plan_free(plan);
     devices[0].read_bytes_per_second = 0;
-    plan = make();
+    plan = placement_make();
     ck_assert_double_eq(plan_decode_rate(plan, 1), 0);
     plan_free(plan);
 }
@@ -351,7 +228,7 @@ START_TEST(the_same_request_the_same_plan)
     devices[0].memory_bytes = 100 * GIB;
     for (size_t i = 0; i < 2; i++) {
         struct json_object *report = NULL;
-        struct plan *plan = make();
+        struct plan *plan = placement_make();
         ck_assert_int_eq(plan_report(plan, &report, NULL), HEARTH_OK);
         texts[i] = strdup(json_object_to_json_string(report));
         ck_assert_ptr_nonnull(texts[i]);
@@ -369,7 +246,7 @@ main(void)
 {
     Suite *suite = suite_create("placement");
     TCase *all = tcase_create("placement");
-    tcase_add_checked_fixture(all, set_up, tear_down);
+    tcase_add_checked_fixture(all, placement_set_up, placement_tear_down);
     tcase_add_test(all, state_of_a_million_tokens);
     tcase_add_test(all, one_device_does_it_all);
     tcase_add_test(all, what_touches_state_moves_together);

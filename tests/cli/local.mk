@@ -18,6 +18,7 @@ tests_cli_front_test_LDADD = libhearth.la core/base/libbase.la $(CHECK_LIBS)
 endif
 
 dist_check_SCRIPTS += \
+	tests/cli/accelerators_test.sh \
 	tests/cli/bench_test.sh \
 	tests/cli/chat_test.sh \
 	tests/cli/config_test.sh \
@@ -44,6 +45,6 @@ TESTS += \
 	tests/cli/usage_test.sh
 if BUILD_REF
 if BUILD_OPENCL
-TESTS += tests/cli/opencl_test.sh
+TESTS += tests/cli/accelerators_test.sh tests/cli/opencl_test.sh
 endif
 endif

@@ -103,6 +103,16 @@ tests_plugins_takeover_calls_test_CPPFLAGS = $(tests_plugins_fallback_test_CPPFL
 tests_plugins_takeover_calls_test_CFLAGS = $(AM_CFLAGS) $(CHECK_CFLAGS)
 tests_plugins_takeover_calls_test_LDADD = $(tests_plugins_takeover_test_LDADD)
 EXTRA_tests_plugins_takeover_calls_test_DEPENDENCIES = $(EXTRA_tests_plugins_fallback_test_DEPENDENCIES)
+
+# Several accelerators, on which the same conversations are held.
+check_PROGRAMS += tests/plugins/accelerators_test
+TESTS += tests/plugins/accelerators_test
+tests_plugins_accelerators_test_SOURCES = tests/plugins/accelerators_test.c tests/plugins/takeover_case.c \
+	tests/plugins/takeover_case.h
+tests_plugins_accelerators_test_CPPFLAGS = $(tests_plugins_fallback_test_CPPFLAGS)
+tests_plugins_accelerators_test_CFLAGS = $(tests_plugins_fallback_test_CFLAGS)
+tests_plugins_accelerators_test_LDADD = $(tests_plugins_takeover_test_LDADD) $(JSONC_LIBS)
+EXTRA_tests_plugins_accelerators_test_DEPENDENCIES = $(EXTRA_tests_plugins_fallback_test_DEPENDENCIES)
 endif
 endif
 

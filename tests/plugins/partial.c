@@ -4,11 +4,13 @@
  *
  *   lacks         names of operations, separated by '|'; "all-but:" in front turns the list round
  *   memory_bytes  what it claims to have; default: unknown
+ *   devices       how many of it there are; default: 1
  *   host          "yes": its memory is the host's after all
  *   fault         CALL:N:END: at the N-th CALL (open, alloc, write, read, weight, submit, wait) the device is `lost`,
  *                 `hang`s, `breaks` or has no `memory`, for good; or it has a `shortage`, and goes on.  A submission
  *                 that hangs is accepted, and nothing behind it ends.  Whoever asks again after the end, other than to
  *                 free things, is named in the log; so is, at stop, how often each call was made
+ *   victim        the index of the one device to which that happens, and whose calls are counted; default: all
  *   spoils        names an operation whose first output it spoils: rmsnorm or expert_ffn
  *   packs         right or wrong: it packs weights ahead, one behind the other as they are, or with one bit of each
  *                 spoilt
@@ -62,6 +64,9 @@ static struct {
     enum call fault_call;
     size_t fault_end; /* of ends */
     bool is_hung, is_gone;
+    uint32_t n_devices;
+    const char *victim;                 /* index, or NULL: all are */
+    const struct hearth_device *opened; /* the victim; NULL: not opened yet */
 } partial;
 
 static const char *const op_names[HEARTH_N_OPS] = {
@@ -112,11 +117,20 @@ end_now(struct hearth_error *err)
     return host_error(err, ends[partial.fault_end].status, 0, "%s", ends[partial.fault_end].line);
 }
 
+static bool
+is_spared(const struct hearth_device *device)
+{
+    return partial.victim && device != partial.opened;
+}
+
 /* Counts the call, and fails it if its time has come. */
 static int
-count(enum call call, struct hearth_error *err)
+count(const struct hearth_device *device, enum call call, struct hearth_error *err)
 {
     char line[64];
+    if (is_spared(device)) {
+        return 0;
+    }
     partial.n_calls[call]++;
     if (partial.is_gone) {
         snprintf(line, sizeof line, "asked again after the end: %s", call_names[call]);
@@ -139,6 +153,7 @@ partial_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct he
     static const char all_but[] = "all-but:";
     const char *lacks = host->option(host->context, "lacks");
     const char *memory = host->option(host->context, "memory_bytes");
+    const char *devices = host->option(host->context, "devices");
     const bool turned = lacks && strncmp(lacks, all_but, strlen(all_but)) == 0;
     for (int op = 0; op < HEARTH_N_OPS; op++) {
         partial.lacks[op] = lacks && list_has(lacks + (turned ? strlen(all_but) : 0), op_names[op]) != turned;
@@ -149,8 +164,14 @@ partial_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct he
     partial.memory_bytes = memory ? strtoull(memory, NULL, 10) : 0;
     partial.is_host = host->option(host->context, "host") != NULL;
     partial.host = host;
-    const int status = read_fault(host->option(host->context, "fault"), err);
-    return status < 0 ? status : ref_start(host, ret_n_devices, err);
+    partial.victim = host->option(host->context, "victim");
+    partial.n_devices = devices ? (uint32_t)strtoul(devices, NULL, 10) : 1;
+    int status = read_fault(host->option(host->context, "fault"), err);
+    status = status < 0 ? status : ref_start(host, ret_n_devices, err);
+    if (status == 0) {
+        *ret_n_devices = partial.n_devices;
+    }
+    return status;
 }
 
 static void
@@ -169,14 +190,19 @@ partial_stop(void)
 static int
 partial_open(uint32_t index, struct hearth_device **ret_device, struct hearth_error *err)
 {
-    const int status = count(CALL_OPEN, err);
-    return status < 0 ? status : ref_open(index, ret_device, err);
+    const bool spared = partial.victim && strtoul(partial.victim, NULL, 10) != index;
+    int status = spared ? 0 : count(partial.opened, CALL_OPEN, err);
+    status = status < 0 ? status : ref_open(0, ret_device, err);
+    if (status == 0 && !spared) {
+        partial.opened = *ret_device;
+    }
+    return status;
 }
 
 static int
 partial_describe(uint32_t index, struct hearth_device_info *info, struct hearth_error *err)
 {
-    const int status = ref_describe(index, info, err);
+    const int status = ref_describe(index < partial.n_devices ? 0 : index, info, err);
     if (status < 0) {
         return status;
     }
@@ -192,7 +218,7 @@ static int
 partial_buffer_alloc(struct hearth_device *device, uint64_t size, struct hearth_buffer **ret_buffer,
                      struct hearth_error *err)
 {
-    int status = count(CALL_ALLOC, err);
+    int status = count(device, CALL_ALLOC, err);
     if (status == 0) {
         status = host_buffer_alloc(device, size, ret_buffer, err);
     }
@@ -218,7 +244,7 @@ partial_buffer_write(struct hearth_device *device, struct hearth_view dst, const
 {
     int status = check_view(&dst, err);
     if (status == 0) {
-        status = count(CALL_WRITE, err);
+        status = count(device, CALL_WRITE, err);
     }
     return status < 0 ? status : host_buffer_write(device, dst, src, size, ret_event, err);
 }
@@ -229,7 +255,7 @@ partial_buffer_read(struct hearth_device *device, void *dst, struct hearth_view 
 {
     int status = check_view(&src, err);
     if (status == 0) {
-        status = count(CALL_READ, err);
+        status = count(device, CALL_READ, err);
     }
     return status < 0 ? status : host_buffer_read(device, dst, src, size, ret_event, err);
 }
@@ -241,7 +267,7 @@ partial_weight_create(struct hearth_device *device, enum hearth_weight_role role
     if ((partial.only_experts && role != HEARTH_WEIGHT_EXPERT) || role > PARTIAL_LAST_ROLE) {
         return host_error(err, HEARTH_EUNSUPPORTED, 0, "role %d was not expected", (int)role);
     }
-    const int status = count(CALL_WEIGHT, err);
+    const int status = count(device, CALL_WEIGHT, err);
     return status < 0 ? status : ref_weight_create(device, role, matrices, n_matrices, ret_weight, err);
 }
 
@@ -325,8 +351,8 @@ partial_submit(struct hearth_device *device, const struct hearth_command *comman
                struct hearth_event *const *waits, size_t n_waits, struct hearth_event **ret_event,
                struct hearth_error *err)
 {
-    const int here = count(CALL_SUBMIT, err);
-    if (here < 0 || partial.is_hung) {
+    const int here = count(device, CALL_SUBMIT, err);
+    if (here < 0 || (partial.is_hung && !is_spared(device))) {
         return here < 0 || !ret_event ? here : ref_submit(device, commands, 0, waits, n_waits, ret_event, err);
     }
     for (size_t i = 0; i < n_commands; i++) {
@@ -351,7 +377,7 @@ static int
 partial_event_wait(struct hearth_device *device, struct hearth_event *event, uint64_t timeout_ns,
                    struct hearth_error *err)
 {
-    const int status = count(CALL_WAIT, err);
+    const int status = count(device, CALL_WAIT, err);
     return status < 0 ? status : host_event_wait(device, event, timeout_ns, err);
 }
 

@@ -34,7 +34,8 @@ struct rooms {
     struct plugin_device *devices[PLAN_MAX_DEVICES]; /* of the plan, in its order, open */
     struct plan_device facts[PLAN_MAX_DEVICES];      /* the same, as the plan was told */
     uint32_t n_devices;
-    double host_bandwidth;    /* bytes per second, of the host's memory; 0: not measured */
+    bool measures;            /* how fast memory is that nobody tells of */
+    double host_bandwidth;    /* of the host's memory, bytes per second; 0: not measured */
     uint32_t numerics;        /* enum hearth_numerics */
     uint32_t chunk;           /* tokens of the largest step */
     uint64_t context_length;  /* tokens a session gets unless it asks for more or less */

@@ -16,6 +16,7 @@
 #include "core/base/log.h"
 
 #define DEFAULT_CONTEXT 32768u
+#define MEASURE_SECONDS 0.2
 
 static bool
 is_host_device(const struct plugin_device *device)
@@ -45,6 +46,26 @@ host_memory(const struct rooms *rooms)
     return limit > 0 ? limit : topology_facts(rooms->topology)->memory_available_bytes;
 }
 
+/* How fast an open device reads, which it does not say itself; 0: unknown, or nobody wants to know. */
+static double
+measured_rate(const struct rooms *rooms, const struct plugin_device *device)
+{
+    struct hearth_roof roof = {.struct_size = sizeof roof};
+    struct hearth_error reason = {0};
+    if (is_host_device(device)) {
+        return rooms->host_bandwidth;
+    }
+    if (!rooms->measures || !device->plugin->measure) {
+        return 0;
+    }
+    if (device->plugin->measure(device->device, MEASURE_SECONDS, &roof, &reason) < 0) {
+        log_line(HEARTH_LOG_WARNING, "device %s: its memory's bandwidth is unknown: %s", device->info.name,
+                 reason.text);
+        return 0;
+    }
+    return roof.read_bytes_per_second;
+}
+
 static void
 describe_device(const struct rooms *rooms, const struct plugin_device *device, struct plan_device *ret_facts)
 {
@@ -60,8 +81,8 @@ describe_device(const struct rooms *rooms, const struct plugin_device *device, s
     if (facts.is_host && host > 0 && (facts.memory_bytes == 0 || host < facts.memory_bytes)) {
         facts.memory_bytes = host;
     }
-    if (facts.is_host && !(facts.read_bytes_per_second > 0)) {
-        facts.read_bytes_per_second = rooms->host_bandwidth;
+    if (!(facts.read_bytes_per_second > 0)) {
+        facts.read_bytes_per_second = measured_rate(rooms, device);
     }
     memcpy(facts.supports, device->supports[rooms->numerics], sizeof facts.supports);
     *ret_facts = facts;
@@ -272,7 +293,7 @@ rooms_open(struct rooms *rooms, const struct hearth_config *config, const struct
            unsigned flags, bool measure, struct hearth_error *err)
 {
     const struct config_values *values = config_values(config);
-    *rooms = (struct rooms){.config = config};
+    *rooms = (struct rooms){.config = config, .measures = measure};
     /* before the topology: what random weights take is no longer free */
     int status = synthetic ? model_synthetic(synthetic, &rooms->model, err) : HEARTH_OK;
     if (status == HEARTH_OK) {

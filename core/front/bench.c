@@ -12,6 +12,7 @@
 #include "core/front/out.h"
 
 #define BENCH(field) offsetof(struct bench_values, field)
+#define LIMIT_SECONDS 0.3
 
 static const struct args_option bench_options[] = {
     {.name = "context", .letter = 'C', .kind = ARGS_LIST, .value = "N[,N]...",
@@ -52,7 +53,7 @@ struct bench {
     uint64_t n_fed;
 };
 
-/* The measured bandwidth of the device that the model runs on: of the chosen plugin, or the first. */
+/* The bandwidth that the device says it has, or the host's: of the chosen plugin, or the first; 0: it does not say. */
 static int
 bench_device_bandwidth(struct bench *bench, struct json_object *devices, struct hearth_error *err)
 {
@@ -91,11 +92,18 @@ bench_bandwidth(struct bench *bench, struct hearth_error *err)
     if (status == HEARTH_OK) {
         status = bench_device_bandwidth(bench, devices, err);
     }
-    if (bench->report.bytes_per_second <= 0) {
-        bench->report.bytes_per_second = bench->report.host_bytes_per_second;
-    }
     json_object_put(report);
     return status;
+}
+
+/* That of all devices in use, measured by themselves; else the host's. */
+static void
+bench_measured_bandwidth(struct bench *bench)
+{
+    struct hearth_limits limits;
+    const bool is_measured = hearth_engine_limits(bench->engine, LIMIT_SECONDS, &limits, NULL) == HEARTH_OK;
+    bench->report.bytes_per_second =
+        is_measured ? limits.read_bytes_per_second : bench->report.host_bytes_per_second;
 }
 
 /* One measurement: feed n tokens, then decode. */
@@ -167,6 +175,9 @@ bench_prepare(struct bench *bench, uint64_t longest, struct hearth_error *err)
         return status;
     }
     hearth_engine_load(bench->engine, &bench->report.load);
+    if (bench->report.bytes_per_second <= 0) {
+        bench_measured_bandwidth(bench);
+    }
     const uint32_t vocab_size = bench->report.facts.vocab_size;
     bench->ids = calloc((size_t)longest, sizeof bench->ids[0]);
     bench->logits = calloc(vocab_size, sizeof bench->logits[0]);

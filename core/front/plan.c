@@ -20,6 +20,7 @@ const struct command command_plan = {
     .name = "plan",
     .summary = "Show what would go where: devices, bytes on each, expected tokens per second.",
     .notes =
-        "Reads the headers of the model and asks the plugins for their devices; loads no weights.",
+        "Reads the headers of the model and asks the plugins for their devices; loads no weights.  Memory whose "
+        "speed no device tells is read for a moment to time it.",
     .run = plan_run,
 };

@@ -43,6 +43,7 @@ first=$(json devices/0/first_layer)
 next=$(($(json devices/0/last_layer) + 1))
 [ "$first $(json devices/1/first_layer) $(json devices/1/last_layer)" = "0 $next $last" ] || fail "two ranges wanted"
 [ "$(json layers/0/device) $(json layers/"$last"/device)" = "0 1" ] || fail "a device for each layer wanted"
+awk -v x="$(json expected/0/tokens_per_second)" 'BEGIN { exit !(x > 0) }' || fail "expected tokens/s wanted"
 with_two plan --json --set $small --set device.accelerators=1
 [ "$(json devices/1/plugin)" = ref ] || fail "device.accelerators=1: the host as helper wanted"
 with_two plan --json --set $smaller

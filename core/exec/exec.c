@@ -150,11 +150,20 @@ exec_bring(struct exec *exec, uint32_t lane, enum tensor_id tensor, struct heart
         return HEARTH_OK;
     }
     assert(holders != 0 && exec->staging);
-    const uint32_t source = (uint32_t)__builtin_ctz(holders);
+    struct lane *source = &exec->lanes[__builtin_ctz(holders)];
+    struct lane *target = &exec->lanes[lane];
     const uint64_t size = exec_tensor_bytes(exec, tensor);
-    int status = lane_read(&exec->lanes[source], exec->staging, tensor, size, err);
-    if (status == HEARTH_OK) {
-        status = lane_write(&exec->lanes[lane], tensor, exec->staging, size, err);
+    unsigned char *from = NULL, *to = NULL;
+    int status = lane_host(target, tensor, &to, err);
+    if (status == HEARTH_OK && !to) {
+        status = lane_host(source, tensor, &from, err);
+    }
+    if (status == HEARTH_OK && !from) {
+        from = to ? to : exec->staging;
+        status = lane_read(source, from, tensor, size, err);
+    }
+    if (status == HEARTH_OK && from != to) {
+        status = lane_write(target, tensor, 0, from, size, err);
     }
     if (status == HEARTH_OK) {
         exec->holders[tensor] |= UINT32_C(1) << lane;
@@ -272,7 +281,7 @@ int
 exec_write_ids(struct exec *exec, const int32_t *ids, uint32_t n, struct hearth_error *err)
 {
     const uint32_t lane = plan_op_device(exec->plan, exec->shape->n_layers, HEARTH_OP_EMBED);
-    const int status = lane_write(&exec->lanes[lane], TENSOR_IDS, ids, n * sizeof *ids, err);
+    const int status = lane_write(&exec->lanes[lane], TENSOR_IDS, 0, ids, n * sizeof *ids, err);
     exec->holders[TENSOR_IDS] = UINT32_C(1) << lane;
     return status;
 }

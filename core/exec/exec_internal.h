@@ -28,7 +28,7 @@ struct exec {
     /* memory between devices; NULL while one device does everything */
     unsigned char *staging;        /* the largest tensor */
     struct hearth_route *routes;   /* experts.c */
-    float *joined;                 /* TENSOR_EXPERT_PARTS */
+    unsigned char *joined;         /* TENSOR_EXPERT_PARTS, for a device whose views cannot begin at each slot */
 };
 
 /* lane.c: one device */
@@ -41,8 +41,11 @@ int lane_finish(struct lane *lane, struct hearth_error *err);
 void lane_drop(struct lane *lane); /* what is pending, and submissions without caring how they end */
 int lane_read(struct lane *lane, void *dst, enum tensor_id tensor, uint64_t size,
               struct hearth_error *err);
-int lane_write(struct lane *lane, enum tensor_id tensor, const void *src, uint64_t size,
+/* The whole tensor or, from an aligned offset on, a part of it. */
+int lane_write(struct lane *lane, enum tensor_id tensor, uint64_t offset, const void *src, uint64_t size,
                struct hearth_error *err);
+/* The tensor's own bytes, with all work of the lane done; NULL: they are not in this process's memory. */
+int lane_host(struct lane *lane, enum tensor_id tensor, unsigned char **ret_bytes, struct hearth_error *err);
 
 /* exec.c */
 

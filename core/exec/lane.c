@@ -100,6 +100,22 @@ lane_drop(struct lane *lane)
 }
 
 int
+lane_host(struct lane *lane, enum tensor_id tensor, unsigned char **ret_bytes, struct hearth_error *err)
+{
+    const struct hearth_plugin *plugin = lane->device->plugin;
+    *ret_bytes = NULL;
+    if (!(lane->device->info.flags & HEARTH_DEVICE_HOST_MEMORY) || !plugin->buffer_host) {
+        return HEARTH_OK;
+    }
+    int status = lane_submit(lane, err);
+    status = status < 0 ? status : lane_finish(lane, err);
+    if (status == HEARTH_OK) {
+        *ret_bytes = plugin->buffer_host(lane->device->device, lane->tensors[tensor]);
+    }
+    return status;
+}
+
+int
 lane_read(struct lane *lane, void *dst, enum tensor_id tensor, uint64_t size,
           struct hearth_error *err)
 {
@@ -114,11 +130,11 @@ lane_read(struct lane *lane, void *dst, enum tensor_id tensor, uint64_t size,
 }
 
 int
-lane_write(struct lane *lane, enum tensor_id tensor, const void *src, uint64_t size,
+lane_write(struct lane *lane, enum tensor_id tensor, uint64_t offset, const void *src, uint64_t size,
            struct hearth_error *err)
 {
     struct hearth_error reason = {0};
-    const struct hearth_view view = {lane->tensors[tensor], 0};
+    const struct hearth_view view = {lane->tensors[tensor], offset};
     int status = lane_submit(lane, err); /* what still reads the old contents goes first */
     if (status < 0) {
         return status;

@@ -114,13 +114,20 @@ read_plan(const struct hearth_config *config, uint64_t *ret_experts, uint64_t *r
     free(json);
 }
 
+/* With every number of experts kept by the device, whose slots are views or not, and who sums them. */
+static const struct {
+    const char *align, *lacks;
+} homes[] = {{"1024", "none"}, {"64", "none"}, {"1024", "moe_sum"}, {"64", "moe_sum"}};
+
 START_TEST(wherever_an_expert_lives)
 {
     float *wanted = run_ref();
     uint64_t experts = 0, total = 0;
     int64_t counts[2];
     const char *options[] = {"plugins.path", BOTH, "plugins.load", "[partial, ref]",
-                             "plugins.options.partial.memory_bytes", "0", NULL};
+                             "plugins.options.partial.memory_bytes", "0",
+                             "plugins.options.partial.align_bytes", homes[_i].align,
+                             "plugins.options.partial.lacks", homes[_i].lacks, NULL};
     struct hearth_config *config = golden_config(golden.folder, options);
     read_plan(config, &experts, &total, counts);
     hearth_config_free(config);
@@ -203,7 +210,7 @@ main(void)
     tcase_set_timeout(all, 900);
     tcase_add_checked_fixture(all, set_up, tear_down);
     tcase_add_test(all, whatever_the_device_lacks);
-    tcase_add_test(all, wherever_an_expert_lives);
+    tcase_add_loop_test(all, wherever_an_expert_lives, 0, (int)(sizeof homes / sizeof homes[0]));
     tcase_add_test(all, of_another_minor);
     tcase_add_test(all, nobody_has_the_operation);
     tcase_add_test(all, nobody_has_the_memory);

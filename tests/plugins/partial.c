@@ -5,6 +5,8 @@
  *   lacks         names of operations, separated by '|'; "all-but:" in front turns the list round
  *   memory_bytes  what it claims to have; default: unknown
  *   devices       how many of it there are; default: 1
+ *   align_bytes   of view offsets; default: coarser than one token's streams in the golden cases, so that neither a head
+ *                 can begin at any token nor an expert's slot be a view
  *   host          "yes": its memory is the host's after all
  *   fault         CALL:N:END: at the N-th CALL (open, alloc, write, read, weight, submit, wait) the device is `lost`,
  *                 `hang`s, `breaks` or has no `memory`, for good; or it has a `shortage`, and goes on.  A submission
@@ -25,8 +27,7 @@
 
 #include "backends/ref/ref.h"
 
-/* Coarser than one token's streams in the golden cases, so that a head cannot begin at any token. */
-#define VIEW_ALIGN 1024
+#define DEFAULT_ALIGN 1024
 
 /* What the plugin's minor knows of enum hearth_weight_role. */
 #ifdef PARTIAL_OLDER
@@ -57,7 +58,7 @@ static struct {
     bool only_experts;
     const char *spoils; /* or NULL */
     const char *packs;  /* or NULL */
-    uint64_t memory_bytes;
+    uint64_t memory_bytes, align_bytes;
     bool is_host;
     unsigned long n_calls[N_CALLS];
     unsigned long fault_at; /* 0: never */
@@ -154,6 +155,7 @@ partial_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct he
     const char *lacks = host->option(host->context, "lacks");
     const char *memory = host->option(host->context, "memory_bytes");
     const char *devices = host->option(host->context, "devices");
+    const char *align = host->option(host->context, "align_bytes");
     const bool turned = lacks && strncmp(lacks, all_but, strlen(all_but)) == 0;
     for (int op = 0; op < HEARTH_N_OPS; op++) {
         partial.lacks[op] = lacks && list_has(lacks + (turned ? strlen(all_but) : 0), op_names[op]) != turned;
@@ -162,6 +164,7 @@ partial_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct he
     partial.spoils = host->option(host->context, "spoils");
     partial.packs = host->option(host->context, "packs");
     partial.memory_bytes = memory ? strtoull(memory, NULL, 10) : 0;
+    partial.align_bytes = align ? strtoull(align, NULL, 10) : DEFAULT_ALIGN;
     partial.is_host = host->option(host->context, "host") != NULL;
     partial.host = host;
     partial.victim = host->option(host->context, "victim");
@@ -208,7 +211,7 @@ partial_describe(uint32_t index, struct hearth_device_info *info, struct hearth_
     }
     info->flags = HEARTH_DEVICE_MAPS_WEIGHTS | (partial.is_host ? HEARTH_DEVICE_HOST_MEMORY : 0u);
     info->memory_bytes = partial.memory_bytes;
-    info->align_bytes = VIEW_ALIGN;
+    info->align_bytes = partial.align_bytes;
     snprintf(info->packed_layout, sizeof info->packed_layout, "%s", partial.packs ? "partial-1" : "");
     snprintf(info->name, sizeof info->name, "partial device");
     return 0;
@@ -231,9 +234,9 @@ partial_buffer_alloc(struct hearth_device *device, uint64_t size, struct hearth_
 static int
 check_view(const struct hearth_view *view, struct hearth_error *err)
 {
-    if (view->offset % VIEW_ALIGN != 0) {
-        return host_error(err, HEARTH_EINTERNAL, 0, "a view at a multiple of %d wanted, %llu found", VIEW_ALIGN,
-                         (unsigned long long)view->offset);
+    if (view->offset % partial.align_bytes != 0) {
+        return host_error(err, HEARTH_EINTERNAL, 0, "a view at a multiple of %llu wanted, %llu found",
+                          (unsigned long long)partial.align_bytes, (unsigned long long)view->offset);
     }
     return 0;
 }

@@ -2,8 +2,8 @@
  *
  * Large ones go through two pieces of pinned memory by turns: while the device fetches one, the next is filled, and
  * what is read of a mapped file meets the bus instead of waiting for it.  Weights have a queue of their own, so that
- * they travel beside the work; ocl_stage_join makes the work wait for them.  Small copies are handed to the driver as
- * they are.  A device whose memory is the host's has neither: with fine-grained SVM host and device share buffers and
+ * they travel beside the work; ocl_stage_join makes the work wait for them.  Small ones to buffers lie side by side in a
+ * piece, and nobody waits for them.  A device whose memory is the host's has neither: with fine-grained SVM host and device share buffers and
  * weights (memory.c), and nothing is copied but by the host itself; without it, every copy is the driver's. */
 #include <config.h>
 
@@ -13,12 +13,15 @@
 #include "backends/opencl/internal.h"
 
 #define PIECE_BYTES (UINT64_C(16) << 20)
-#define DIRECT_BYTES (UINT64_C(256) << 10)
+#define SMALL_BYTES (UINT64_C(256) << 10)
+#define SMALL_ALIGN 64u
 
 struct piece {
     cl_mem mem;
-    unsigned char *bytes; /* mem, mapped */
-    cl_event busy;        /* the copy that still uses it; NULL: none */
+    unsigned char *bytes;   /* mem, mapped */
+    cl_command_queue queue; /* of the copies that may still use it */
+    uint64_t used;          /* bytes of small ones, side by side, that have no event; 0: none */
+    cl_event busy;          /* the last copy, when it has one; NULL: none */
 };
 
 struct ocl_staging {
@@ -97,25 +100,42 @@ ocl_staging_free(struct hearth_device *device)
     }
 }
 
-/* The next piece, when the copy that used it is done. */
+/* Waits for the copies that may still use the piece. */
 static int
-piece_take(struct hearth_device *device, struct piece **ret_piece, struct hearth_error *err)
+piece_settle(struct hearth_device *device, struct piece *piece, struct hearth_error *err)
+{
+    if (piece->busy == NULL && piece->used > 0) {
+        const cl_int code = clEnqueueMarkerWithWaitList(piece->queue, 0, NULL, &piece->busy);
+        if (code != CL_SUCCESS) {
+            piece->busy = NULL;
+            return ocl_cl_error(err, code, "clEnqueueMarkerWithWaitList");
+        }
+        (void)clFlush(piece->queue);
+    }
+    const int status = piece->busy != NULL ? ocl_wait(device, piece->busy, ocl_settings.timeout_ns, err) : 0;
+    return status == HEARTH_ETIMEOUT ? ocl_give_up(device) : status;
+}
+
+/* The next piece, for copies of the queue: when the host may fill it or, to_host, when the queue may. */
+static int
+piece_take(struct hearth_device *device, cl_command_queue queue, bool to_host, struct piece **ret_piece,
+           struct hearth_error *err)
 {
     struct piece *piece = &device->staging->pieces[device->staging->next];
+    const bool in_order = to_host && piece->queue == queue;
+    const int status = in_order ? 0 : piece_settle(device, piece, err);
     device->staging->next ^= 1u;
-    if (piece->busy != NULL) {
-        const int status = ocl_wait(device, piece->busy, ocl_settings.timeout_ns, err);
-        if (status == HEARTH_ETIMEOUT) {
-            return ocl_give_up(device);
-        }
-        clReleaseEvent(piece->busy);
-        piece->busy = NULL;
-        if (status < 0) {
-            return status;
-        }
+    if (status == HEARTH_ETIMEOUT) {
+        return status;
     }
+    if (piece->busy != NULL) {
+        clReleaseEvent(piece->busy);
+    }
+    piece->busy = NULL;
+    piece->used = 0;
+    piece->queue = queue;
     *ret_piece = piece;
-    return 0;
+    return status;
 }
 
 /* Waits for the event of a copy and lets it go. */
@@ -171,7 +191,7 @@ write_pieces(struct hearth_device *device, cl_command_queue queue, struct ocl_sp
     for (uint64_t done = 0; done < size;) {
         const uint64_t n = size - done < PIECE_BYTES ? size - done : PIECE_BYTES;
         struct piece *piece;
-        const int status = piece_take(device, &piece, err);
+        const int status = piece_take(device, queue, false, &piece, err);
         if (status < 0) {
             return status;
         }
@@ -187,6 +207,25 @@ write_pieces(struct hearth_device *device, cl_command_queue queue, struct ocl_sp
         done += n;
     }
     return 0;
+}
+
+/* A copy to a buffer that takes a place beside the last ones, if there is room. */
+static int
+write_small(struct hearth_device *device, struct ocl_span dst, const void *src, uint64_t size, struct hearth_error *err)
+{
+    struct piece *piece = &device->staging->pieces[device->staging->next ^ 1u]; /* the last one taken */
+    if (piece->queue != device->queue || piece->busy != NULL || size > PIECE_BYTES - piece->used) {
+        const int status = piece_take(device, device->queue, false, &piece, err);
+        if (status < 0) {
+            return status;
+        }
+    }
+    unsigned char *place = piece->bytes + piece->used;
+    memcpy(place, src, (size_t)size);
+    piece->used += ocl_align_up(size, SMALL_ALIGN);
+    const cl_int code = clEnqueueWriteBuffer(device->queue, dst.mem, CL_FALSE, (size_t)dst.offset, (size_t)size, place,
+                                             0, NULL, NULL);
+    return code == CL_SUCCESS ? 0 : ocl_cl_error(err, code, "copy to the device");
 }
 
 /* Makes the copy queue wait for what was submitted so far, if that may read what is now written. */
@@ -230,11 +269,13 @@ ocl_stage_write(struct hearth_device *device, cl_command_queue queue, struct ocl
     if (status < 0) {
         return status;
     }
-    if (device->staging->is_direct || size < DIRECT_BYTES) {
+    const bool is_small = size < SMALL_BYTES;
+    if (device->staging->is_direct || (is_small && queue == device->copy_queue)) {
         return write_direct(device, queue, dst, src, size, err);
     }
     pthread_mutex_lock(&device->lock);
-    const int end = write_pieces(device, queue, dst, src, size, err);
+    const int end = is_small ? write_small(device, dst, src, size, err)
+                             : write_pieces(device, queue, dst, src, size, err);
     pthread_mutex_unlock(&device->lock);
     return end;
 }
@@ -251,7 +292,7 @@ read_pieces(struct hearth_device *device, unsigned char *dst, struct ocl_span sr
         for (unsigned i = 0; i < 2 && status == 0 && fetched < size && fetched < done + 2 * PIECE_BYTES; i++) {
             const unsigned slot = (unsigned)(fetched / PIECE_BYTES % 2);
             const uint64_t n = size - fetched < PIECE_BYTES ? size - fetched : PIECE_BYTES;
-            status = piece_take(device, &pieces[slot], err);
+            status = piece_take(device, device->queue, true, &pieces[slot], err);
             if (status < 0) {
                 break;
             }
@@ -281,7 +322,7 @@ read_pieces(struct hearth_device *device, unsigned char *dst, struct ocl_span sr
 int
 ocl_stage_read(struct hearth_device *device, void *dst, struct ocl_span src, uint64_t size, struct hearth_error *err)
 {
-    if (device->staging->is_direct || size < DIRECT_BYTES) {
+    if (device->staging->is_direct) {
         cl_event event;
         const int status = ocl_settle(device, ocl_settings.timeout_ns, err);
         if (status < 0) {

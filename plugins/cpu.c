@@ -32,4 +32,5 @@ const struct hearth_plugin hearth_plugin_cpu = {
     .weight_pack = cpu_weight_pack,
     .weight_map = cpu_weight_map,
     .measure = cpu_measure,
+    .weight_read = cpu_weight_read,
 };

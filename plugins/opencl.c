@@ -28,4 +28,5 @@ const struct hearth_plugin hearth_plugin_opencl = {
     .event_wait = ocl_event_wait,
     .event_free = ocl_event_free,
     .measure = ocl_measure,
+    .weight_refill = ocl_weight_refill,
 };

@@ -28,4 +28,5 @@ const struct hearth_plugin hearth_plugin_ref = {
     .submit = ref_submit,
     .event_wait = host_event_wait,
     .event_free = host_event_free,
+    .weight_read = host_weight_read,
 };

@@ -313,6 +313,10 @@ int cpu_weight_pack(struct hearth_device *device, enum hearth_weight_role role, 
 int cpu_weight_map(struct hearth_device *device, enum hearth_weight_role role, const struct hearth_matrix *matrices,
                    size_t n_matrices, const void *packed, struct hearth_weight **ret_weight, struct hearth_error *err);
 
+/* unpack.c */
+int cpu_weight_read(struct hearth_device *device, const struct hearth_weight *weight, size_t index, void *data,
+                    void *scales, struct hearth_error *err);
+
 #define HEARTH_OP(NAME, name) void cpu_##name(struct host_call *call, const struct hearth_op_##name *op);
 #include <hearth/ops.def>
 #undef HEARTH_OP

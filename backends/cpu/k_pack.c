@@ -1,4 +1,5 @@
-/* k_pack.c - weights into the layouts of cpu.h, once when they are loaded: whole panels of an e2m1 weight, and rows.
+/* k_pack.c - weights into the layouts of cpu.h, once when they are loaded: whole panels of an e2m1 weight, and rows; and
+ * panels back to rows, for a device that borrows an expert.
  *
  * A block of 32 columns is 16 bytes of a row, four words; piece j of the panel is word j of each of 16 rows, each word
  * with its nibbles reordered: n0 n1 .. n7 become n0 n4 n1 n5 n2 n6 n3 n7.  Roof: the memory's, two bytes moved for each
@@ -37,6 +38,22 @@ transpose(struct four x)
     const __m256i cd0 = _mm256_unpacklo_epi32(x.c, x.d), cd2 = _mm256_unpackhi_epi32(x.c, x.d);
     return (struct four){_mm256_unpacklo_epi64(ab0, cd0), _mm256_unpackhi_epi64(ab0, cd0),
                          _mm256_unpacklo_epi64(ab2, cd2), _mm256_unpackhi_epi64(ab2, cd2)};
+}
+
+/* interleave, undone. */
+static inline __m256i
+separate(__m256i x)
+{
+    const __m256i evens = _mm256_setr_epi8(0, 2, 0, 2, 4, 6, 4, 6, 8, 10, 8, 10, 12, 14, 12, 14, 0, 2, 0, 2, 4, 6, 4, 6,
+                                           8, 10, 8, 10, 12, 14, 12, 14);
+    const __m256i odds = _mm256_add_epi8(evens, _mm256_set1_epi8(1));
+    const __m256i low = _mm256_set1_epi8(0x0F);
+    const __m256i even = _mm256_shuffle_epi8(x, evens), odd = _mm256_shuffle_epi8(x, odds);
+    const __m256i firsts = _mm256_or_si256(_mm256_and_si256(even, low),
+                                           _mm256_andnot_si256(low, _mm256_slli_epi16(odd, 4)));
+    const __m256i seconds = _mm256_or_si256(_mm256_and_si256(_mm256_srli_epi16(even, 4), low),
+                                            _mm256_andnot_si256(low, odd));
+    return _mm256_blend_epi16(firsts, seconds, 0xAA);
 }
 
 /* Rows `at` and at + 4 rows. */
@@ -99,6 +116,72 @@ TIERED(k_pack_panel)(const unsigned char *data, const unsigned char *scales, uin
                        out + GROUP_BLOCKS * CPU_PANEL_ROWS + block * 4 * PIECE_BYTES);
         }
     }
+}
+
+/* One block's codes back to 16 rows. */
+static inline void
+unpack_block(const unsigned char *from, unsigned stride, __m128i *out)
+{
+    for (unsigned half = 0; half < 2; half++) {
+        const unsigned char *words = from + 32 * half;
+        const struct four x = transpose((struct four){_mm256_loadu_si256((const void *)words),
+                                                      _mm256_loadu_si256((const void *)(words + PIECE_BYTES)),
+                                                      _mm256_loadu_si256((const void *)(words + 2 * PIECE_BYTES)),
+                                                      _mm256_loadu_si256((const void *)(words + 3 * PIECE_BYTES))});
+        const __m256i rows[4] = {separate(x.a), separate(x.b), separate(x.c), separate(x.d)};
+        for (unsigned r = 0; r < 4; r++) {
+            out[(8 * half + r) * stride] = _mm256_castsi256_si128(rows[r]);
+            out[(8 * half + r + 4) * stride] = _mm256_extracti128_si256(rows[r], 1);
+        }
+    }
+}
+
+static inline void
+unpack_scales(const unsigned char *from, uint64_t row_bytes, unsigned char *out)
+{
+    const __m128i a = _mm_loadu_si128((const void *)from), b = _mm_loadu_si128((const void *)(from + 16));
+    const __m128i c = _mm_loadu_si128((const void *)(from + 32)), d = _mm_loadu_si128((const void *)(from + 48));
+    const __m128i ab0 = _mm_unpacklo_epi8(a, b), ab8 = _mm_unpackhi_epi8(a, b);
+    const __m128i cd0 = _mm_unpacklo_epi8(c, d), cd8 = _mm_unpackhi_epi8(c, d);
+    unsigned char words[4 * CPU_PANEL_ROWS];
+    _mm_storeu_si128((void *)words, _mm_unpacklo_epi16(ab0, cd0));
+    _mm_storeu_si128((void *)(words + 16), _mm_unpackhi_epi16(ab0, cd0));
+    _mm_storeu_si128((void *)(words + 32), _mm_unpacklo_epi16(ab8, cd8));
+    _mm_storeu_si128((void *)(words + 48), _mm_unpackhi_epi16(ab8, cd8));
+    for (unsigned row = 0; row < CPU_PANEL_ROWS; row++) {
+        memcpy(out + row * row_bytes, words + 4 * row, 4);
+    }
+}
+
+/* A group's 64 bytes of each row, past the caches where lines are whole: nobody here reads them again. */
+static inline void
+store_rows(const __m128i *rows, uint64_t row_bytes, unsigned char *out)
+{
+    const bool is_aligned = (uintptr_t)out % 16 == 0 && row_bytes % 16 == 0;
+    for (unsigned row = 0; row < CPU_PANEL_ROWS; row++, rows += GROUP_BLOCKS, out += row_bytes) {
+        for (unsigned block = 0; block < GROUP_BLOCKS; block++) {
+            if (is_aligned) {
+                _mm_stream_si128((void *)(out + block * BLOCK_BYTES), rows[block]);
+            } else {
+                _mm_storeu_si128((void *)(out + block * BLOCK_BYTES), rows[block]);
+            }
+        }
+    }
+}
+
+void
+TIERED(k_unpack_panel)(const unsigned char *from, uint64_t n_groups, unsigned char *data, unsigned char *scales)
+{
+    const uint64_t row_bytes = n_groups * GROUP_BLOCKS * BLOCK_BYTES, n_blocks = n_groups * GROUP_BLOCKS;
+    __m128i rows[CPU_PANEL_ROWS * GROUP_BLOCKS];
+    for (uint64_t group = 0; group < n_groups; group++, from += CPU_GROUP_BYTES) {
+        unpack_scales(from, n_blocks, scales + group * GROUP_BLOCKS);
+        for (unsigned block = 0; block < GROUP_BLOCKS; block++) {
+            unpack_block(from + GROUP_BLOCKS * CPU_PANEL_ROWS + block * 4 * PIECE_BYTES, GROUP_BLOCKS, rows + block);
+        }
+        store_rows(rows, row_bytes, data + group * GROUP_BLOCKS * BLOCK_BYTES);
+    }
+    _mm_sfence();
 }
 
 bool

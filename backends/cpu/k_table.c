@@ -57,6 +57,7 @@ const struct cpu_kernels TIERED(cpu_kernels) = {
     .affinities = TIERED(k_affinities),
     .pool = TIERED(k_pool),
     .pack_panel = TIERED(k_pack_panel),
+    .unpack_panel = TIERED(k_unpack_panel),
     .pack_e4m3 = TIERED(k_pack_e4m3),
     .roof_dots = TIERED(k_roof_dots),
     .roof_fmas = TIERED(k_roof_fmas),

@@ -150,6 +150,8 @@ struct cpu_kernels {
 
     /* A whole panel of an e2m1 weight: 16 rows of n_groups * 128 columns. */
     void (*pack_panel)(const unsigned char *data, const unsigned char *scales, uint64_t n_groups, unsigned char *out);
+    /* The same panel back to rows. */
+    void (*unpack_panel)(const unsigned char *from, uint64_t n_groups, unsigned char *data, unsigned char *scales);
     /* Copies n codes; whether one is NaN. */
     bool (*pack_e4m3)(const unsigned char *from, uint64_t n, unsigned char *out);
 

@@ -60,6 +60,7 @@ void TIERED(k_moe_sum)(bool native, const float *const *parts, uint32_t n_parts,
                        float *y);
 void TIERED(k_pack_panel)(const unsigned char *data, const unsigned char *scales, uint64_t n_groups,
                           unsigned char *out);
+void TIERED(k_unpack_panel)(const unsigned char *from, uint64_t n_groups, unsigned char *data, unsigned char *scales);
 bool TIERED(k_pack_e4m3)(const unsigned char *from, uint64_t n, unsigned char *out);
 uint64_t TIERED(k_roof_dots)(uint64_t n_rounds);
 uint64_t TIERED(k_roof_fmas)(uint64_t n_rounds);

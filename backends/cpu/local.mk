@@ -90,6 +90,7 @@ backends_cpu_libcpu_la_SOURCES = \
 	backends/cpu/slab.c \
 	backends/cpu/tier.c \
 	backends/cpu/turn.c \
+	backends/cpu/unpack.c \
 	backends/cpu/weight.c \
 	plugins/cpu.c
 backends_cpu_libcpu_la_CFLAGS = $(AM_CFLAGS) $(HWLOC_CFLAGS)

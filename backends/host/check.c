@@ -31,9 +31,8 @@ host_error(struct hearth_error *err, int status, int native, const char *format,
     return status;
 }
 
-/* Bytes that a matrix of this shape has.  False: no such matrix. */
-static bool
-matrix_bytes(const struct hearth_matrix *matrix, uint64_t *ret_data, uint64_t *ret_scales)
+bool
+host_matrix_bytes(const struct hearth_matrix *matrix, uint64_t *ret_data, uint64_t *ret_scales)
 {
     uint64_t row_bytes = 0;
     uint64_t n_scales = 0;
@@ -70,7 +69,7 @@ int
 host_matrix_check(const struct hearth_matrix *matrix, size_t index, struct hearth_error *err)
 {
     uint64_t data_bytes, scales_bytes;
-    if (!matrix_bytes(matrix, &data_bytes, &scales_bytes)) {
+    if (!host_matrix_bytes(matrix, &data_bytes, &scales_bytes)) {
         return host_error(err, HEARTH_EUNSUPPORTED, 0, "matrix %zu: %llu x %llu of type %u cannot be used", index,
                           (unsigned long long)matrix->rows, (unsigned long long)matrix->cols, matrix->dtype);
     }

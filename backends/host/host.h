@@ -94,5 +94,8 @@ void host_event_free(struct hearth_device *device, struct hearth_event *event);
 /* Checks that every byte of the matrices is there and makes a weight that borrows them.  Owner: the caller; free(). */
 int host_weight_new(enum hearth_weight_role role, const struct hearth_matrix *matrices, size_t n_matrices,
                     struct hearth_weight **ret_weight, struct hearth_error *err);
+/* weight_read of canonical matrices. */
+int host_weight_read(struct hearth_device *device, const struct hearth_weight *weight, size_t index, void *data,
+                     void *scales, struct hearth_error *err);
 
 #endif

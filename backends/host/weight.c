@@ -1,5 +1,6 @@
 /* weight.c - weights that borrow the caller's bytes. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "backends/host/host.h"
 
@@ -32,5 +33,24 @@ host_weight_new(enum hearth_weight_role role, const struct hearth_matrix *matric
         };
     }
     *ret_weight = weight;
+    return 0;
+}
+
+int
+host_weight_read(struct hearth_device *device, const struct hearth_weight *weight, size_t index, void *data,
+                 void *scales, struct hearth_error *err)
+{
+    uint64_t data_bytes = 0, scales_bytes = 0;
+    (void)device;
+    if (index >= weight->n_matrices) {
+        return host_error(err, HEARTH_EUNSUPPORTED, 0, "matrix %zu of %u wanted", index, weight->n_matrices);
+    }
+    const struct host_matrix *from = &weight->matrices[index];
+    (void)host_matrix_bytes(&(struct hearth_matrix){.dtype = from->dtype, .rows = from->rows, .cols = from->cols},
+                            &data_bytes, &scales_bytes);
+    memcpy(data, from->data, (size_t)data_bytes);
+    if (scales_bytes > 0) {
+        memcpy(scales, from->scales, (size_t)scales_bytes);
+    }
     return 0;
 }

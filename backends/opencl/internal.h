@@ -58,6 +58,9 @@ int ocl_find_devices(struct ocl_found *found, uint32_t max, uint32_t *ret_n, str
 int ocl_start(const struct hearth_host *host, uint32_t *ret_n_devices, struct hearth_error *err);
 void ocl_stop(void);
 int ocl_describe(uint32_t index, struct hearth_device_info *info, struct hearth_error *err);
+/* What weight_refill is given. */
+typedef int ocl_weight_source(void *context, size_t index, void *data, void *scales, struct hearth_error *err);
+
 int ocl_open(uint32_t index, struct hearth_device **ret_device, struct hearth_error *err);
 void ocl_close(struct hearth_device *device);
 bool ocl_supports(const struct hearth_device *device, uint32_t op, uint32_t numerics);
@@ -77,6 +80,8 @@ int ocl_buffer_read(struct hearth_device *device, void *dst, struct hearth_view 
 int ocl_weight_create(struct hearth_device *device, enum hearth_weight_role role, const struct hearth_matrix *matrices,
                       size_t n_matrices, struct hearth_weight **ret_weight, struct hearth_error *err);
 void ocl_weight_free(struct hearth_device *device, struct hearth_weight *weight);
+int ocl_weight_refill(struct hearth_device *device, struct hearth_weight *weight, ocl_weight_source *source,
+                      void *context, struct hearth_error *err);
 int ocl_measure(struct hearth_device *device, double seconds, struct hearth_roof *roof, struct hearth_error *err);
 
 /* ---- event.c ---- */
@@ -122,6 +127,10 @@ int ocl_stage_write(struct hearth_device *device, cl_command_queue queue, struct
                     uint64_t size, struct hearth_error *err);
 int ocl_stage_read(struct hearth_device *device, void *dst, struct ocl_span src, uint64_t size,
                    struct hearth_error *err);
+/* Memory of size bytes for an expert that comes on loan, free to be written; and its copy, in the copy queue, once it
+ * is.  Two at a time are under way.  Thread: the device's. */
+int ocl_loan_begin(struct hearth_device *device, uint64_t size, unsigned char **ret_bytes, struct hearth_error *err);
+int ocl_loan_end(struct hearth_device *device, struct ocl_span dst, uint64_t size, struct hearth_error *err);
 /* Waits for what was submitted so far, if that may read the memory of a weight that the host is about to write. */
 int ocl_stage_wait_recycled(struct hearth_device *device, struct hearth_error *err);
 /* Makes the main queue wait for what the copy queue still does. */

@@ -87,6 +87,7 @@ struct hearth_weight {
     struct ocl_part *parts; /* of all matrices */
     uint32_t *slabs;        /* [n_slabs], index into the device's slabs: one for each part, or one for an expert */
     uint32_t n_slabs;
+    uint64_t expert_bytes;  /* of an expert: its piece of the slab, from the first part's data on */
     uint64_t id;            /* never given again while the device is open: a key for what is derived of weights */
 };
 

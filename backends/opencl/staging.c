@@ -27,20 +27,23 @@ struct piece {
 struct ocl_staging {
     struct piece pieces[2];
     unsigned next;
+    struct piece loans[2]; /* for experts on loan, whole ones by turns; none until the first */
+    uint64_t loan_bytes;
+    unsigned next_loan;
     bool is_direct; /* no pinned memory: every copy goes to the driver as it is */
 };
 
 static int
-piece_new(struct hearth_device *device, struct piece *piece)
+piece_new(struct hearth_device *device, uint64_t size, struct piece *piece)
 {
     cl_int code;
-    piece->mem = clCreateBuffer(device->context, CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR, PIECE_BYTES, NULL, &code);
+    piece->mem = clCreateBuffer(device->context, CL_MEM_READ_WRITE | CL_MEM_ALLOC_HOST_PTR, (size_t)size, NULL, &code);
     if (code != CL_SUCCESS) {
         piece->mem = NULL;
         return code;
     }
     piece->bytes = clEnqueueMapBuffer(device->copy_queue, piece->mem, CL_TRUE, CL_MAP_READ | CL_MAP_WRITE, 0,
-                                      PIECE_BYTES, 0, NULL, NULL, &code);
+                                      (size_t)size, 0, NULL, NULL, &code);
     return code;
 }
 
@@ -56,6 +59,7 @@ piece_free(struct hearth_device *device, struct piece *piece)
     if (piece->mem != NULL) {
         clReleaseMemObject(piece->mem);
     }
+    *piece = (struct piece){0};
 }
 
 bool
@@ -81,7 +85,7 @@ ocl_staging_new(struct hearth_device *device, struct hearth_error *err)
                          (ocl_settings.copies == OCL_COPIES_BY_DEVICE &&
                           (device->caps.is_cpu || device->caps.unified_memory));
     for (unsigned i = 0; i < 2 && !staging->is_direct; i++) {
-        const int code = piece_new(device, &staging->pieces[i]);
+        const int code = piece_new(device, PIECE_BYTES, &staging->pieces[i]);
         if (code != CL_SUCCESS) {
             ocl_log(HEARTH_LOG_WARNING, "%s: no pinned memory for copies: %s", device->name, ocl_code_name(code));
             staging->is_direct = true;
@@ -94,8 +98,10 @@ void
 ocl_staging_free(struct hearth_device *device)
 {
     if (device->staging != NULL) {
-        piece_free(device, &device->staging->pieces[0]);
-        piece_free(device, &device->staging->pieces[1]);
+        for (unsigned i = 0; i < 2; i++) {
+            piece_free(device, &device->staging->pieces[i]);
+            piece_free(device, &device->staging->loans[i]);
+        }
         free(device->staging);
     }
 }
@@ -278,6 +284,64 @@ ocl_stage_write(struct hearth_device *device, cl_command_queue queue, struct ocl
                              : write_pieces(device, queue, dst, src, size, err);
     pthread_mutex_unlock(&device->lock);
     return end;
+}
+
+/* Both pieces for loans, for experts of that size; what no longer fits has been sent and goes. */
+static int
+loans_new(struct hearth_device *device, uint64_t size, struct hearth_error *err)
+{
+    struct ocl_staging *staging = device->staging;
+    for (unsigned i = 0; i < 2; i++) {
+        const int status = piece_settle(device, &staging->loans[i], err);
+        if (status < 0) {
+            return status;
+        }
+        piece_free(device, &staging->loans[i]);
+        const int code = piece_new(device, size, &staging->loans[i]);
+        if (code != CL_SUCCESS) {
+            staging->loan_bytes = 0;
+            return host_error(err, HEARTH_EMEMORY, code, "pinned memory for experts on loan: %s (%d)",
+                              ocl_code_name(code), code);
+        }
+    }
+    staging->loan_bytes = size;
+    return 0;
+}
+
+int
+ocl_loan_begin(struct hearth_device *device, uint64_t size, unsigned char **ret_bytes, struct hearth_error *err)
+{
+    struct ocl_staging *staging = device->staging;
+    int status = size > staging->loan_bytes ? loans_new(device, size, err) : 0;
+    struct piece *loan = &staging->loans[staging->next_loan];
+    status = status < 0 ? status : piece_settle(device, loan, err);
+    if (status < 0) {
+        return status;
+    }
+    if (loan->busy != NULL) {
+        clReleaseEvent(loan->busy);
+        loan->busy = NULL;
+    }
+    *ret_bytes = loan->bytes;
+    return 0;
+}
+
+int
+ocl_loan_end(struct hearth_device *device, struct ocl_span dst, uint64_t size, struct hearth_error *err)
+{
+    struct piece *loan = &device->staging->loans[device->staging->next_loan];
+    const cl_int code = clEnqueueWriteBuffer(device->copy_queue, dst.mem, CL_FALSE, (size_t)dst.offset, (size_t)size,
+                                             loan->bytes, 0, NULL, &loan->busy);
+    if (code != CL_SUCCESS) {
+        loan->busy = NULL;
+        return ocl_cl_error(err, code, "copy of an expert to the device");
+    }
+    device->staging->next_loan ^= 1u;
+    pthread_mutex_lock(&device->lock);
+    note_copied(device, device->copy_queue, loan->busy);
+    pthread_mutex_unlock(&device->lock);
+    (void)clFlush(device->copy_queue);
+    return 0;
 }
 
 /* One piece is fetched while the one before is copied out. */

@@ -191,6 +191,7 @@ place_together(struct hearth_device *device, const struct outline *outline, stru
         return status;
     }
     weight->n_slabs = 1;
+    weight->expert_bytes = total;
     for (uint32_t i = 0; i < outline->n_matrices; i++) {
         const struct hearth_matrix *matrix = &outline->matrices[i];
         weight->parts[i] = part_at(place, matrix, 0, matrix->rows);
@@ -304,4 +305,26 @@ ocl_weight_free(struct hearth_device *device, struct hearth_weight *weight)
     free(weight->parts);
     free(weight->slabs);
     free(weight);
+}
+
+int
+ocl_weight_refill(struct hearth_device *device, struct hearth_weight *weight, ocl_weight_source *source, void *context,
+                  struct hearth_error *err)
+{
+    if (weight->role != HEARTH_WEIGHT_EXPERT) {
+        return host_error(err, HEARTH_EUNSUPPORTED, 0, "an expert wanted, a weight of role %u found", weight->role);
+    }
+    if (device->is_lost) {
+        return host_error(err, HEARTH_ELOST, 0, "the device is lost");
+    }
+    const struct ocl_span first = weight->parts[0].data;
+    unsigned char *host = device->slabs[weight->slabs[0]].host;
+    unsigned char *bytes = host != NULL ? host + first.offset : NULL; /* of the expert's piece of its slab */
+    int status = host != NULL ? 0 : ocl_loan_begin(device, weight->expert_bytes, &bytes, err);
+    for (uint32_t i = 0; i < weight->n_matrices && status == 0; i++) {
+        const struct ocl_part *part = &weight->parts[i];
+        unsigned char *scales = part->scales.mem != NULL ? bytes + (part->scales.offset - first.offset) : NULL;
+        status = source(context, i, bytes + (part->data.offset - first.offset), scales, err);
+    }
+    return status < 0 || host != NULL ? status : ocl_loan_end(device, first, weight->expert_bytes, err);
 }

@@ -21,6 +21,7 @@ struct config_device {
     const char *plugin; /* NULL: the first plugin with a device */
     const char *select; /* NULL: its first device; else an index, a PCI address, or a part of the name */
     uint64_t accelerators; /* device.accelerators: most that share a model; 0: as many as are needed */
+    uint64_t borrow_tokens; /* device.borrow_tokens: a step of so many sends the host's experts to it; 0: none does */
     float timeout_seconds; /* device.timeout */
     bool takeover;         /* device.takeover */
 };

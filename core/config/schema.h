@@ -27,7 +27,7 @@ struct config_key {
            CONFIG_MEMBER_LIST } member;
 };
 
-#define CONFIG_N_KEYS 30u
+#define CONFIG_N_KEYS 31u
 extern const struct config_key config_keys[CONFIG_N_KEYS];
 
 /* A later source wins over an earlier one, whatever the order of the calls. */

@@ -23,8 +23,8 @@ open_exec(struct hearth_engine *engine, struct hearth_error *err)
     }
     if (status == HEARTH_OK) {
         status = exec_new(model_shape(rooms->model), rooms->plan, rooms->devices, engine->weights,
-                          rooms->chunk, (uint64_t)timeout_ns, &engine->graph, &head, &engine->exec,
-                          err);
+                          rooms->chunk, rooms->borrow_tokens, (uint64_t)timeout_ns, &engine->graph, &head,
+                          &engine->exec, err);
     }
     graph_done(&head);
     return status;

@@ -38,6 +38,7 @@ struct rooms {
     double host_bandwidth;    /* of the host's memory, bytes per second; 0: not measured */
     uint32_t numerics;        /* enum hearth_numerics */
     uint32_t chunk;           /* tokens of the largest step */
+    uint32_t borrow_tokens;   /* of a step that borrows experts; 0: none does */
     uint64_t context_length;  /* tokens a session gets unless it asks for more or less */
     struct state_format format;
     struct takeover takeover;

@@ -84,6 +84,8 @@ describe_device(const struct rooms *rooms, const struct plugin_device *device, s
     if (!(facts.read_bytes_per_second > 0)) {
         facts.read_bytes_per_second = measured_rate(rooms, device);
     }
+    facts.lends_experts = device->plugin->weight_read != NULL;
+    facts.borrows_experts = device->plugin->weight_refill != NULL;
     memcpy(facts.supports, device->supports[rooms->numerics], sizeof facts.supports);
     *ret_facts = facts;
 }
@@ -194,6 +196,7 @@ make_plan(struct rooms *rooms, struct hearth_error *err)
         .format = rooms->format,
         .context_length = rooms->context_length,
         .activation_bytes = graph_activation_bytes(model_shape(rooms->model), rooms->chunk),
+        .n_loans = rooms->borrow_tokens > 0 && rooms->chunk >= rooms->borrow_tokens ? EXEC_LOANS : 0,
     };
     plan_free(rooms->plan);
     rooms->plan = NULL;
@@ -279,6 +282,7 @@ settle_lengths(struct rooms *rooms, struct hearth_error *err)
     rooms->chunk = values->context.prefill_chunk < rooms->context_length
                        ? (uint32_t)values->context.prefill_chunk
                        : (uint32_t)rooms->context_length;
+    rooms->borrow_tokens = (uint32_t)values->device.borrow_tokens;
     const bool is_exact = strcmp(values->model.numerics, "exact") == 0;
     rooms->numerics = is_exact ? HEARTH_EXACT : HEARTH_NATIVE;
     rooms->format = (struct state_format){

@@ -25,6 +25,15 @@ command_lanes(const struct exec *exec, const struct graph_command *command)
                                                (enum hearth_op)command->command.op);
 }
 
+/* Those and the one that may borrow the experts. */
+static uint32_t
+reached_lanes(const struct exec *exec, const struct graph_command *command)
+{
+    const uint32_t target = plan_op_device(exec->plan, command->row, HEARTH_OP_MOE_SUM);
+    const bool may_borrow = command->command.op == HEARTH_OP_EXPERT_FFN && exec->loans[target][0].experts;
+    return command_lanes(exec, command) | (may_borrow ? UINT32_C(1) << target : 0);
+}
+
 static uint64_t
 tensor_bytes(const struct exec *exec, enum tensor_id tensor, uint32_t n_tokens)
 {
@@ -44,7 +53,7 @@ reserve_tensors(struct exec *exec, const struct graph *graph, struct hearth_erro
 {
     for (size_t i = 0; i < graph->n_commands; i++) {
         const struct graph_command *command = &graph->commands[i];
-        const uint32_t lanes = command_lanes(exec, command);
+        const uint32_t lanes = reached_lanes(exec, command);
         for (uint32_t j = 0; j < command->n_operands * PLAN_MAX_DEVICES; j++) {
             const struct graph_operand *operand = &command->operands[j / PLAN_MAX_DEVICES];
             struct lane *lane = &exec->lanes[j % PLAN_MAX_DEVICES];
@@ -82,7 +91,7 @@ reserve_staging(struct exec *exec, struct hearth_error *err)
 int
 exec_new(const struct model_shape *shape, const struct plan *plan,
          struct plugin_device *const *devices, const struct weights *weights, uint32_t max_tokens,
-         uint64_t timeout_ns, const struct graph *graph, const struct graph *head,
+         uint32_t borrow_tokens, uint64_t timeout_ns, const struct graph *graph, const struct graph *head,
          struct exec **ret_exec, struct hearth_error *err)
 {
     struct exec *exec = calloc(1, sizeof *exec);
@@ -94,6 +103,7 @@ exec_new(const struct model_shape *shape, const struct plan *plan,
     exec->plan = plan;
     exec->weights = weights;
     exec->max_tokens = max_tokens;
+    exec->borrow_tokens = borrow_tokens;
     for (uint32_t i = 0; i < PLAN_MAX_DEVICES; i++) {
         if (plan_uses_device(plan, i)) {
             exec->lanes[i].device = devices[i];
@@ -101,7 +111,10 @@ exec_new(const struct model_shape *shape, const struct plan *plan,
             n_lanes++;
         }
     }
-    int status = reserve_tensors(exec, graph, err);
+    int status = exec_loans_new(exec, err);
+    if (status == HEARTH_OK) {
+        status = reserve_tensors(exec, graph, err);
+    }
     if (status == HEARTH_OK) {
         status = reserve_tensors(exec, head, err);
     }
@@ -134,6 +147,7 @@ exec_free(struct exec *exec)
         free(lane->pending);
         free(lane->events);
     }
+    exec_loans_free(exec);
     free(exec->staging);
     free(exec->routes);
     free(exec->joined);
@@ -174,7 +188,8 @@ exec_bring(struct exec *exec, uint32_t lane, enum tensor_id tensor, struct heart
 /* Writes an operand's view or handle into the command. */
 static void
 resolve(const struct exec *exec, uint32_t lane, const struct graph_command *command,
-        const struct graph_operand *operand, struct hearth_command *resolved)
+        const struct graph_operand *operand, const struct hearth_weight *const *experts,
+        struct hearth_command *resolved)
 {
     unsigned char *place = (unsigned char *)&resolved->args + operand->offset;
     struct hearth_view view = {NULL, 0};
@@ -199,7 +214,7 @@ resolve(const struct exec *exec, uint32_t lane, const struct graph_command *comm
         handle = weights_rope(exec->weights, lane, (enum rope_table)operand->id);
         break;
     case OPERAND_EXPERTS:
-        handle = weights_experts(exec->weights, lane, command->row);
+        handle = experts ? experts : weights_experts(exec->weights, lane, command->row);
         break;
     }
     memcpy(place, &handle, sizeof handle);
@@ -207,7 +222,7 @@ resolve(const struct exec *exec, uint32_t lane, const struct graph_command *comm
 
 int
 exec_append(struct exec *exec, uint32_t lane, const struct graph_command *command,
-            struct hearth_error *err)
+            const struct hearth_weight *const *experts, struct hearth_error *err)
 {
     struct hearth_command resolved = command->command;
     int status = HEARTH_OK;
@@ -221,7 +236,7 @@ exec_append(struct exec *exec, uint32_t lane, const struct graph_command *comman
         if (operand->kind == OPERAND_TENSOR_IN || operand->kind == OPERAND_TENSOR_INOUT) {
             status = exec_bring(exec, lane, (enum tensor_id)operand->id, err);
         }
-        resolve(exec, lane, command, operand, &resolved);
+        resolve(exec, lane, command, operand, experts, &resolved);
     }
     if (status == HEARTH_OK) {
         status = lane_append(&exec->lanes[lane], &resolved, err);
@@ -238,15 +253,22 @@ exec_append(struct exec *exec, uint32_t lane, const struct graph_command *comman
 /* ---- a list -------------------------------------------------------------------------------------- */
 
 static int
+run_command(struct exec *exec, const struct graph_command *command, struct hearth_error *err)
+{
+    const uint32_t lanes = command_lanes(exec, command);
+    if (exec_can_lend(exec, lanes, command)) {
+        return exec_lend_experts(exec, lanes, command, err);
+    }
+    return (lanes & (lanes - 1)) != 0 ? exec_split_experts(exec, lanes, command, err)
+                                      : exec_append(exec, (uint32_t)__builtin_ctz(lanes), command, NULL, err);
+}
+
+static int
 run_commands(struct exec *exec, const struct graph *graph, struct hearth_error *err)
 {
     int status = HEARTH_OK;
     for (size_t i = 0; status == HEARTH_OK && i < graph->n_commands; i++) {
-        const struct graph_command *command = &graph->commands[i];
-        const uint32_t lanes = command_lanes(exec, command);
-        const bool is_split = (lanes & (lanes - 1)) != 0;
-        status = is_split ? exec_split_experts(exec, lanes, command, err)
-                          : exec_append(exec, (uint32_t)__builtin_ctz(lanes), command, err);
+        status = run_command(exec, &graph->commands[i], err);
     }
     return status;
 }

@@ -16,12 +16,15 @@
 
 struct exec;
 
+/* Experts that a device has room to borrow: two sets, one of which is filled while the other computes. */
+#define EXEC_LOANS 32u
+
 /* Reserves tensors for steps of max_tokens on every device that the commands of `graph` (a step of
- * that size) and of `head` touch.  A submission that takes longer than timeout_ns is given up
+ * that size) and of `head` touch.  Steps of borrow_tokens and more borrow experts (lend.c); 0: none does.  A submission that takes longer than timeout_ns is given up
  * (ETIMEOUT).  Everything given must outlive the exec.  Owner: the caller; exec_free. */
 int exec_new(const struct model_shape *shape, const struct plan *plan,
              struct plugin_device *const *devices, const struct weights *weights,
-             uint32_t max_tokens, uint64_t timeout_ns, const struct graph *graph, const struct graph *head,
+             uint32_t max_tokens, uint32_t borrow_tokens, uint64_t timeout_ns, const struct graph *graph, const struct graph *head,
              struct exec **ret_exec, struct hearth_error *err);
 void exec_free(struct exec *exec); /* NULL allowed */
 

@@ -75,7 +75,7 @@ start_lanes(struct exec *exec, uint32_t lanes, bool is_async, const struct graph
             ((lane->device->info.flags & HEARTH_DEVICE_ASYNC) != 0) != is_async) {
             continue;
         }
-        status = exec_append(exec, i, command, err);
+        status = exec_append(exec, i, command, NULL, err);
         if (status == HEARTH_OK) {
             status = lane_submit(lane, err);
         }

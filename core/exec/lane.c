@@ -69,6 +69,7 @@ lane_submit(struct lane *lane, struct hearth_error *err)
         return lane_error(lane, status, &reason, err);
     }
     lane->events[lane->n_events++] = event;
+    lane->n_submitted++;
     return HEARTH_OK;
 }
 
@@ -90,6 +91,19 @@ lane_finish(struct lane *lane, struct hearth_error *err)
     }
     lane->n_events = 0;
     return status;
+}
+
+int
+lane_wait(struct lane *lane, uint64_t submission, struct hearth_error *err)
+{
+    const uint64_t n_ended = lane->n_submitted - lane->n_events; /* those whose events are gone */
+    if (submission <= n_ended) {
+        return HEARTH_OK;
+    }
+    struct hearth_error reason = {0};
+    struct hearth_event *event = lane->events[submission - n_ended - 1];
+    const int status = lane->device->plugin->event_wait(lane->device->device, event, lane->timeout_ns, &reason);
+    return status < 0 ? lane_error(lane, status, &reason, err) : HEARTH_OK;
 }
 
 void

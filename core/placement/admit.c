@@ -123,6 +123,35 @@ give_experts(struct plan *plan, uint32_t device, bool own, uint32_t quota)
     }
 }
 
+static bool
+has_lender(const struct plan *plan)
+{
+    bool has = false;
+    for (uint32_t i = 0; i < plan->n_devices; i++) {
+        has = has || (plan->devices[i].is_host && plan->devices[i].lends_experts);
+    }
+    return has;
+}
+
+/* Room to borrow experts, if the device is to do without some of its own layers' and a long step had better have them. */
+static void
+reserve_loans(struct plan *plan, uint32_t device)
+{
+    const uint64_t memory = plan->devices[device].memory_bytes;
+    const bool borrows = plan->devices[device].borrows_experts && has_lender(plan);
+    uint64_t largest = 0;
+    for (uint32_t layer = 0; borrows && layer < plan->shape->n_layers; layer++) {
+        const bool is_own = plan->layer_devices[layer] == device;
+        largest = is_own && plan->layer_expert_bytes[layer] > largest ? plan->layer_expert_bytes[layer] : largest;
+    }
+    if (largest > 0 && expert_quota(plan, device, true) < plan->shape->n_experts) {
+        plan->bytes[device][PLAN_LOANS] = plan->n_loans * largest;
+        if (pool_bytes(plan, device) > memory) {
+            plan->bytes[device][PLAN_LOANS] = 0;
+        }
+    }
+}
+
 static void
 place_experts(struct plan *plan)
 {
@@ -130,6 +159,9 @@ place_experts(struct plan *plan)
     for (int own = 1; own >= 0; own--) {
         for (uint32_t i = 0; i < plan->n_devices; i++) {
             if (plan->devices[i].supports[HEARTH_OP_EXPERT_FFN]) {
+                if (own) {
+                    reserve_loans(plan, i);
+                }
                 give_experts(plan, i, own, expert_quota(plan, i, own));
                 last = i;
             }

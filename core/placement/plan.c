@@ -155,6 +155,7 @@ plan_build(const struct plan_request *request, struct plan **ret_plan, struct he
     plan->format = request->format;
     plan->context_length = request->context_length;
     plan->activation_bytes = request->activation_bytes;
+    plan->n_loans = request->n_loans;
     memcpy(plan->devices, request->devices, request->n_devices * sizeof *request->devices);
 
     int status = plan_alloc(plan, err);
@@ -231,6 +232,12 @@ plan_expert_devices(const struct plan *plan, uint32_t layer)
         devices |= UINT32_C(1) << plan_expert_device(plan, layer, expert);
     }
     return devices;
+}
+
+uint32_t
+plan_loans(const struct plan *plan, uint32_t device)
+{
+    return plan->bytes[device][PLAN_LOANS] > 0 ? plan->n_loans : 0;
 }
 
 uint32_t

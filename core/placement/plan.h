@@ -31,6 +31,8 @@ struct plan_device {
     uint64_t memory_bytes;        /* for weights, state and activations; 0: unknown, never refused */
     double read_bytes_per_second; /* 0: unknown */
     bool supports[HEARTH_N_OPS];  /* in the request's numerics */
+    bool lends_experts;           /* weight_read */
+    bool borrows_experts;         /* weight_refill */
 };
 
 struct plan_request {
@@ -42,6 +44,7 @@ struct plan_request {
     struct state_format format;
     uint64_t context_length;           /* tokens of the session that must fit */
     uint64_t activation_bytes;         /* of one step, on each device in use */
+    uint32_t n_loans;                  /* experts that a device shall have room to borrow for a step; 0: none */
 };
 
 enum plan_bytes_kind {
@@ -49,6 +52,7 @@ enum plan_bytes_kind {
     PLAN_ATTENTION,     /* attention, compressors, indexer, mHC, norms, router */
     PLAN_SHARED,        /* shared experts */
     PLAN_EXPERTS,       /* routed experts */
+    PLAN_LOANS,         /* room for routed experts that live with the host */
     PLAN_STATE,         /* one session */
     PLAN_ACTIVATIONS,
     N_PLAN_BYTES
@@ -67,6 +71,8 @@ uint32_t plan_op_device(const struct plan *plan, uint32_t row, enum hearth_op op
 uint32_t plan_expert_device(const struct plan *plan, uint32_t layer, uint32_t expert);
 /* The devices that hold at least one expert of the layer, as bits. */
 uint32_t plan_expert_devices(const struct plan *plan, uint32_t layer);
+/* Experts that the device has room to borrow: the request's n_loans or, if it has no cause to or no room, 0. */
+uint32_t plan_loans(const struct plan *plan, uint32_t device);
 /* Where the KV state of the layer lives. */
 uint32_t plan_state_device(const struct plan *plan, uint32_t layer);
 bool plan_uses_device(const struct plan *plan, uint32_t device);

@@ -18,6 +18,7 @@ struct plan {
     struct state_format format;
     uint64_t context_length;
     uint64_t activation_bytes;
+    uint32_t n_loans;
     uint8_t *layer_devices;       /* [n_layers], whose range the layer is in */
     uint8_t *op_devices;          /* [n_layers + 1][HEARTH_N_OPS] */
     uint8_t *expert_devices;      /* [n_layers][n_experts] */

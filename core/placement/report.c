@@ -10,6 +10,7 @@
 static const char *const kind_names[N_PLAN_BYTES] = {
     [PLAN_EMBEDDING] = "embedding", [PLAN_ATTENTION] = "attention",
     [PLAN_SHARED] = "shared_experts", [PLAN_EXPERTS] = "experts",
+    [PLAN_LOANS] = "experts_on_loan",
     [PLAN_STATE] = "state", [PLAN_ACTIVATIONS] = "activations",
 };
 

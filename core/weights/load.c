@@ -194,6 +194,50 @@ load_ropes(struct weights *weights, struct hearth_error *err)
     return HEARTH_OK;
 }
 
+/* Whether all experts have the types and shapes of the first layer's first, so that any may take the place of any. */
+static bool
+experts_are_alike(const struct weights *weights)
+{
+    const struct hearth_matrix *model = weights->roles->layers[0].experts[0].w;
+    bool alike = true;
+    for (uint32_t layer = 0; layer < weights->shape->n_layers; layer++) {
+        for (uint32_t expert = 0; expert < weights->shape->n_experts; expert++) {
+            const struct hearth_matrix *w = weights->roles->layers[layer].experts[expert].w;
+            for (int i = 0; i < 3; i++) {
+                alike = alike && w[i].dtype == model[i].dtype && w[i].rows == model[i].rows && w[i].cols == model[i].cols;
+            }
+        }
+    }
+    return alike;
+}
+
+/* What they hold at first is never used. */
+static int
+load_loans(struct weights *weights, struct hearth_error *err)
+{
+    const struct hearth_matrix *matrices = weights->roles->layers[0].experts[0].w;
+    for (uint32_t i = 0; i < PLAN_MAX_DEVICES && experts_are_alike(weights); i++) {
+        const uint32_t n = plan_uses_device(weights->plan, i) ? plan_loans(weights->plan, i) : 0;
+        if (n == 0) {
+            continue;
+        }
+        const struct plugin_device *device = weights->devices[i];
+        weights->loans[i] = calloc(n, sizeof *weights->loans[i]);
+        if (!weights->loans[i]) {
+            return error_no_memory(err, "experts on loan");
+        }
+        for (uint32_t j = 0; j < n; j++) {
+            struct hearth_error reason = {0};
+            const int status = device->plugin->weight_create(device->device, HEARTH_WEIGHT_EXPERT, matrices, 3,
+                                                             &weights->loans[i][j], &reason);
+            if (status < 0) {
+                return device_failed(weights, i, "experts on loan", status, &reason, err);
+            }
+        }
+    }
+    return HEARTH_OK;
+}
+
 /* How large the device's weights are, packed.  What it does not say is created. */
 static void
 ask_sizes(const struct weights *weights, const struct weight_list *list)
@@ -234,6 +278,7 @@ weights_load_all(struct weights *weights, const char *folder, const struct heart
                                                          : HEARTH_OK;
     }
     status = status < 0 ? status : load_items(weights, &list, progress, err);
+    status = status < 0 ? status : load_loans(weights, err);
     weights->facts.seconds = seconds_now() - start;
     free(list.items);
     return status;

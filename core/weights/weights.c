@@ -79,6 +79,10 @@ weights_free(struct weights *weights)
             free_handle(weights, device, weights->experts[device][i]);
         }
         free(weights->experts[device]);
+        for (uint32_t i = 0; weights->loans[device] && i < plan_loans(weights->plan, device); i++) {
+            free_handle(weights, device, weights->loans[device][i]);
+        }
+        free(weights->loans[device]);
         for (int table = 0; table < N_ROPE_TABLES; table++) {
             free_handle(weights, device, weights->ropes[device][table]);
         }
@@ -107,6 +111,13 @@ const struct hearth_weight *
 weights_rope(const struct weights *weights, uint32_t device, enum rope_table table)
 {
     return weights->ropes[device][table];
+}
+
+struct hearth_weight *const *
+weights_loans(const struct weights *weights, uint32_t device, uint32_t *ret_n)
+{
+    *ret_n = weights->loans[device] ? plan_loans(weights->plan, device) : 0;
+    return weights->loans[device];
 }
 
 const struct hearth_weight *const *

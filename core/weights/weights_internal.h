@@ -15,6 +15,7 @@ struct weights {
     uint32_t n_rows;                                  /* layers and the row behind them */
     struct hearth_weight **parts;                     /* [n_rows][N_PARTS] */
     struct hearth_weight **experts[PLAN_MAX_DEVICES]; /* [n_layers][n_experts]; NULL: none there */
+    struct hearth_weight **loans[PLAN_MAX_DEVICES];   /* [plan_loans]; NULL: none */
     struct hearth_weight *ropes[PLAN_MAX_DEVICES][N_ROPE_TABLES];
     float *inv_freq[N_ROPE_TABLES];              /* [rope_dim / 2]: devices that map weights keep reading them */
     struct mapped_file caches[PLAN_MAX_DEVICES]; /* files of packed weights that devices read; empty: none */

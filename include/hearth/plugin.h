@@ -30,7 +30,7 @@ extern "C" {
 #endif
 
 #define HEARTH_PLUGIN_ABI_MAJOR 1u
-#define HEARTH_PLUGIN_ABI_MINOR 3u
+#define HEARTH_PLUGIN_ABI_MINOR 4u
 #define HEARTH_PLUGIN_ABI (HEARTH_PLUGIN_ABI_MAJOR << 16 | HEARTH_PLUGIN_ABI_MINOR)
 
 struct hearth_device; /* an open device; the plugin's own */
@@ -196,6 +196,22 @@ struct hearth_plugin {
 
     /* Measures the device for about `seconds`.  Thread: the device's; nothing else runs on it. */
     int (*measure)(struct hearth_device *device, double seconds, struct hearth_roof *roof, struct hearth_error *err);
+
+    /* Since 1.4.  Each may be NULL.  For experts that live with the host and, for a long prompt, visit a device that
+     * computes faster: the one call is the host's, the other the device's. */
+
+    /* Writes matrix `index` of an expert (weight_create with HEARTH_WEIGHT_EXPERT, or weight_map) as it was given:
+     * data_bytes to data, scales_bytes to scales, which is NULL if there are none.  Thread: the device's.  Errors:
+     * EUNSUPPORTED. */
+    int (*weight_read)(struct hearth_device *device, const struct hearth_weight *weight, size_t index, void *data,
+                       void *scales, struct hearth_error *err);
+    /* Gives an expert other contents of the same types and shapes.  No unfinished submission uses it; later ones see the
+     * new contents, and those already submitted may run meanwhile.  `source` is called once for each matrix, before the
+     * call returns; what it is given is as large as weight_read wants it.  Thread: the device's.  Errors: those of
+     * source, EDEVICE, ELOST; the contents are undefined then. */
+    int (*weight_refill)(struct hearth_device *device, struct hearth_weight *weight,
+                         int (*source)(void *context, size_t index, void *data, void *scales, struct hearth_error *err),
+                         void *context, struct hearth_error *err);
 };
 
 #ifdef __cplusplus

@@ -13,6 +13,8 @@
 
 #define BOTH "[" PARTIAL_FOLDER ", " PLUGIN_FOLDER "]"
 
+#define N_LOANS 32u /* EXEC_LOANS */
+
 static struct golden_case golden;
 
 static void
@@ -87,10 +89,17 @@ START_TEST(whatever_the_device_lacks)
 }
 END_TEST
 
-/* Bytes of experts and of everything on the plan's first device; how many experts of layer 0 it holds. */
-static void
-read_plan(const struct hearth_config *config, uint64_t *ret_experts, uint64_t *ret_total, int64_t counts[2])
+/* What the plan's first device holds, in bytes; how many experts of layer 0 it and the second one have. */
+struct plan_facts {
+    uint64_t experts, loans, total;
+    int64_t counts[2];
+    size_t n_layers;
+};
+
+static struct plan_facts
+read_plan(const struct hearth_config *config)
 {
+    struct plan_facts facts;
     char *json = NULL;
     struct hearth_error err = {0};
     struct json_object *value = NULL;
@@ -101,17 +110,21 @@ read_plan(const struct hearth_config *config, uint64_t *ret_experts, uint64_t *r
     json_object_object_get_ex(plan, "devices", &value);
     json_object_object_get_ex(json_object_array_get_idx(value, 0), "bytes", &bytes);
     json_object_object_get_ex(bytes, "experts", &value);
-    *ret_experts = json_object_get_uint64(value);
+    facts.experts = json_object_get_uint64(value);
+    json_object_object_get_ex(bytes, "experts_on_loan", &value);
+    facts.loans = json_object_get_uint64(value);
     json_object_object_get_ex(bytes, "total", &value);
-    *ret_total = json_object_get_uint64(value);
+    facts.total = json_object_get_uint64(value);
     json_object_object_get_ex(plan, "layers", &value);
+    facts.n_layers = json_object_array_length(value);
     json_object_object_get_ex(json_object_array_get_idx(value, 0), "experts_per_device", &value);
     for (size_t i = 0; i < 2; i++) {
         struct json_object *count = json_object_array_get_idx(value, i);
-        counts[i] = count ? json_object_get_int64(count) : 0;
+        facts.counts[i] = count ? json_object_get_int64(count) : 0;
     }
     json_object_put(plan);
     free(json);
+    return facts;
 }
 
 /* With every number of experts kept by the device, whose slots are views or not, and who sums them. */
@@ -122,28 +135,62 @@ static const struct {
 START_TEST(wherever_an_expert_lives)
 {
     float *wanted = run_ref();
-    uint64_t experts = 0, total = 0;
-    int64_t counts[2];
     const char *options[] = {"plugins.path", BOTH, "plugins.load", "[partial, ref]",
                              "plugins.options.partial.memory_bytes", "0",
                              "plugins.options.partial.align_bytes", homes[_i].align,
                              "plugins.options.partial.lacks", homes[_i].lacks, NULL};
     struct hearth_config *config = golden_config(golden.folder, options);
-    read_plan(config, &experts, &total, counts);
+    struct plan_facts plan = read_plan(config);
     hearth_config_free(config);
-    const int64_t n_experts = counts[0];
+    const int64_t n_experts = plan.counts[0];
     ck_assert_int_gt(n_experts, 2);
-    ck_assert_int_eq(counts[1], 0);
-    const uint64_t rest = total - experts;
-    const uint64_t one = experts / (uint64_t)n_experts; /* of every layer */
+    ck_assert_int_eq(plan.counts[1], 0);
+    const uint64_t rest = plan.total - plan.experts;
+    const uint64_t one = plan.experts / (uint64_t)n_experts; /* of every layer */
     for (int64_t kept = 0; kept < n_experts; kept++) {
         char memory[32];
         snprintf(memory, sizeof memory, "%llu", (unsigned long long)(rest + one * (uint64_t)kept));
         options[5] = memory;
         config = golden_config(golden.folder, options);
-        read_plan(config, &experts, &total, counts);
-        ck_assert_int_eq(counts[0], kept);
-        ck_assert_int_eq(counts[1], n_experts - kept);
+        plan = read_plan(config);
+        ck_assert_int_eq(plan.counts[0], kept);
+        ck_assert_int_eq(plan.counts[1], n_experts - kept);
+        ck_assert_uint_eq(plan.loans, 0); /* steps are too short */
+        float *logits = run(config);
+        compare(logits, wanted, memory);
+        free(logits);
+        hearth_config_free(config);
+    }
+    free(wanted);
+}
+END_TEST
+
+/* Steps of so many tokens borrow the host's experts, and the device has room for few of its own, or for none; the prompt
+ * is one step, or several, of which the last is too short. */
+static const char *const borrowers[][2] = {{"1", "512"}, {"2", "512"}, {"7", "16"}, {"16", "16"}};
+
+START_TEST(borrowed_experts)
+{
+    float *wanted = run_ref();
+    const char *options[] = {"plugins.path", BOTH, "plugins.load", "[partial, ref]", "device.borrow_tokens",
+                             borrowers[_i][0], "context.prefill_chunk", borrowers[_i][1],
+                             "plugins.options.partial.memory_bytes", "0", NULL};
+    struct hearth_config *config = golden_config(golden.folder, options);
+    const struct plan_facts all = read_plan(config);
+    hearth_config_free(config);
+    ck_assert_uint_eq(all.loans, 0); /* nothing to borrow */
+    const uint64_t one = all.experts / (uint64_t)all.counts[0]; /* of every layer */
+    const uint64_t loans = N_LOANS * one / all.n_layers;
+    for (int64_t kept = 0; kept < all.counts[0]; kept += 3) {
+        char memory[32];
+        snprintf(memory, sizeof memory, "%llu",
+                 (unsigned long long)(all.total - all.experts + one * (uint64_t)kept + loans));
+        options[9] = memory;
+        config = golden_config(golden.folder, options);
+        const struct plan_facts plan = read_plan(config);
+        const bool has_all = loans >= one * (uint64_t)(all.counts[0] - kept);
+        ck_assert_int_eq(plan.counts[0], has_all ? all.counts[0] : kept);
+        ck_assert_uint_eq(plan.loans, has_all ? 0 : loans);
         float *logits = run(config);
         compare(logits, wanted, memory);
         free(logits);
@@ -211,6 +258,7 @@ main(void)
     tcase_add_checked_fixture(all, set_up, tear_down);
     tcase_add_test(all, whatever_the_device_lacks);
     tcase_add_loop_test(all, wherever_an_expert_lives, 0, (int)(sizeof homes / sizeof homes[0]));
+    tcase_add_loop_test(all, borrowed_experts, 0, (int)(sizeof borrowers / sizeof borrowers[0]));
     tcase_add_test(all, of_another_minor);
     tcase_add_test(all, nobody_has_the_operation);
     tcase_add_test(all, nobody_has_the_memory);

@@ -8,10 +8,10 @@
  *   align_bytes   of view offsets; default: coarser than one token's streams in the golden cases, so that neither a head
  *                 can begin at any token nor an expert's slot be a view
  *   host          "yes": its memory is the host's after all
- *   fault         CALL:N:END: at the N-th CALL (open, alloc, write, read, weight, submit, wait) the device is `lost`,
- *                 `hang`s, `breaks` or has no `memory`, for good; or it has a `shortage`, and goes on.  A submission
- *                 that hangs is accepted, and nothing behind it ends.  Whoever asks again after the end, other than to
- *                 free things, is named in the log; so is, at stop, how often each call was made
+ *   fault         CALL:N:END: at the N-th CALL (open, alloc, write, read, weight, submit, wait, refill) the device is
+ *                 `lost`, `hang`s, `breaks` or has no `memory`, for good; or it has a `shortage`, and goes on.  A
+ *                 submission that hangs is accepted, and nothing behind it ends.  Whoever asks again after the end, other
+ *                 than to free things, is named in the log; so is, at stop, how often each call was made
  *   victim        the index of the one device to which that happens, and whose calls are counted; default: all
  *   spoils        names an operation whose first output it spoils: rmsnorm or expert_ffn
  *   packs         right or wrong: it packs weights ahead, one behind the other as they are, or with one bit of each
@@ -36,9 +36,9 @@
 #define PARTIAL_LAST_ROLE HEARTH_WEIGHT_HEAD
 #endif
 
-enum call { CALL_OPEN, CALL_ALLOC, CALL_WRITE, CALL_READ, CALL_WEIGHT, CALL_SUBMIT, CALL_WAIT, N_CALLS };
+enum call { CALL_OPEN, CALL_ALLOC, CALL_WRITE, CALL_READ, CALL_WEIGHT, CALL_SUBMIT, CALL_WAIT, CALL_REFILL, N_CALLS };
 
-static const char *const call_names[N_CALLS] = {"open", "alloc", "write", "read", "weight", "submit", "wait"};
+static const char *const call_names[N_CALLS] = {"open", "alloc", "write", "read", "weight", "submit", "wait", "refill"};
 
 static const struct {
     const char *name, *line;
@@ -274,7 +274,45 @@ partial_weight_create(struct hearth_device *device, enum hearth_weight_role role
     return status < 0 ? status : ref_weight_create(device, role, matrices, n_matrices, ret_weight, err);
 }
 
+static void
+partial_weight_free(struct hearth_device *device, struct hearth_weight *weight)
+{
+    if (weight) {
+        free(weight->owned);
+        ref_weight_free(device, weight);
+    }
+}
+
 #if !defined PARTIAL_OLDER && !defined PARTIAL_NEWER
+/* The weight's matrices, which were its maker's, become its own. */
+static int
+partial_weight_refill(struct hearth_device *device, struct hearth_weight *weight,
+                      int (*source)(void *context, size_t index, void *data, void *scales, struct hearth_error *err),
+                      void *context, struct hearth_error *err)
+{
+    uint64_t bytes[3][2], size = 0;
+    (void)device;
+    for (size_t i = 0; i < 3; i++) {
+        const struct host_matrix *m = &weight->matrices[i];
+        host_matrix_bytes(&(struct hearth_matrix){.dtype = m->dtype, .rows = m->rows, .cols = m->cols}, &bytes[i][0],
+                          &bytes[i][1]);
+        size += bytes[i][0] + bytes[i][1];
+    }
+    unsigned char *at = weight->owned ? weight->owned : malloc(size);
+    int status = count(CALL_REFILL, err);
+    if (!at) {
+        return HEARTH_EMEMORY;
+    }
+    weight->owned = at;
+    for (size_t i = 0; i < 3 && status == 0; i++) {
+        status = source(context, i, at, bytes[i][1] > 0 ? at + bytes[i][0] : NULL, err);
+        weight->matrices[i].data = at;
+        weight->matrices[i].scales = bytes[i][1] > 0 ? at + bytes[i][0] : NULL;
+        at += bytes[i][0] + bytes[i][1];
+    }
+    return status;
+}
+
 static uint64_t
 packed_size(uint64_t bytes)
 {
@@ -389,7 +427,7 @@ partial_event_wait(struct hearth_device *device, struct hearth_event *event, uin
     .start = partial_start, .stop = partial_stop, .describe = partial_describe, .open = partial_open,                  \
     .close = ref_close, .buffer_alloc = partial_buffer_alloc, .buffer_free = host_buffer_free,                         \
     .buffer_write = partial_buffer_write, .buffer_read = partial_buffer_read, .buffer_host = host_buffer_host,         \
-    .weight_create = partial_weight_create, .weight_free = ref_weight_free, .supports = partial_supports,              \
+    .weight_create = partial_weight_create, .weight_free = partial_weight_free, .supports = partial_supports,              \
     .submit = partial_submit, .event_wait = partial_event_wait, .event_free = host_event_free
 
 #if defined PARTIAL_OLDER
@@ -458,5 +496,6 @@ const struct hearth_plugin hearth_plugin_partial = {.abi = HEARTH_PLUGIN_ABI,
                                                     PARTIAL_MEMBERS,
                                                     .packed_bytes = partial_packed_bytes,
                                                     .weight_pack = partial_weight_pack,
-                                                    .weight_map = partial_weight_map};
+                                                    .weight_map = partial_weight_map,
+                                                    .weight_refill = partial_weight_refill};
 #endif

@@ -22,6 +22,7 @@ core_conformance_libconformance_la_SOURCES = \
 	core/conformance/ffn.c core/conformance/ffn.h \
 	core/conformance/judge.c core/conformance/judge.h \
 	core/conformance/mixes.c core/conformance/mixes.h \
+	core/conformance/loan.c \
 	core/conformance/rig.c core/conformance/rig.h \
 	core/conformance/rows.c \
 	core/conformance/speed.c core/conformance/speed.h core/conformance/speed_work.c \

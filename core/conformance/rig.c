@@ -101,9 +101,8 @@ rig_seconds(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-/* Memory of the trial, or NULL and why. */
-static unsigned char *
-take_memory(struct rig *rig, struct check_trial *trial, uint64_t size)
+unsigned char *
+rig_take_memory(struct rig *rig, struct check_trial *trial, uint64_t size)
 {
     unsigned char *bytes = check_try_alloc(trial, size, 1);
     if (bytes == NULL) {
@@ -113,7 +112,7 @@ take_memory(struct rig *rig, struct check_trial *trial, uint64_t size)
 }
 
 static bool
-place_weight(struct rig *rig, const struct check_weight *weight, size_t index, struct hearth_weight **ret_weight)
+create_weight(struct rig *rig, const struct check_weight *weight, size_t index, struct hearth_weight **ret_weight)
 {
     struct hearth_error err = {0};
     const int status =
@@ -125,6 +124,20 @@ place_weight(struct rig *rig, const struct check_weight *weight, size_t index, s
     return status == 0;
 }
 
+/* Every other expert comes on loan, where the plugin takes such. */
+static bool
+place_weight(struct rig *rig, struct check_trial *trial, const struct check_weight *weight, size_t index,
+             struct hearth_weight **ret_weight)
+{
+    const bool borrows = rig->plugin->weight_refill != NULL && weight->role == HEARTH_WEIGHT_EXPERT && index % 2 == 1;
+    if (!borrows) {
+        return create_weight(rig, weight, index, ret_weight);
+    }
+    struct check_weight empty;
+    return rig_empty_weight(rig, trial, weight, &empty) && create_weight(rig, &empty, index, ret_weight) &&
+           rig_refill(rig, weight, *ret_weight);
+}
+
 #define PACKED_ALIGN 64u
 
 /* Packs the weight to memory that held `filler`, between canaries.  NULL: why says what failed. */
@@ -132,7 +145,7 @@ static unsigned char *
 pack_once(struct rig *rig, struct check_trial *trial, const struct check_weight *weight, uint64_t size, int filler)
 {
     struct hearth_error err = {0};
-    unsigned char *bytes = take_memory(rig, trial, size + 2 * CANARY_BYTES + PACKED_ALIGN);
+    unsigned char *bytes = rig_take_memory(rig, trial, size + 2 * CANARY_BYTES + PACKED_ALIGN);
     if (bytes == NULL) {
         return NULL;
     }
@@ -174,7 +187,7 @@ place_packed(struct rig *rig, struct check_trial *trial, const struct check_weig
         return false;
     }
     if (size == 0) {
-        return place_weight(rig, weight, index, ret_weight);
+        return place_weight(rig, trial, weight, index, ret_weight);
     }
     const unsigned char *packed = pack_once(rig, trial, weight, size, POISON);
     const unsigned char *again = packed == NULL ? NULL : pack_once(rig, trial, weight, size, 0);
@@ -202,7 +215,7 @@ rig_place(struct rig *rig, struct check_trial *trial, struct rig_placed *placed)
     for (size_t i = 0; i < trial->n_tensors; i++) {
         struct check_tensor *tensor = &trial->tensors[i];
         const uint64_t size = tensor->size_bytes + 2 * CANARY_BYTES;
-        unsigned char *bytes = take_memory(rig, trial, size);
+        unsigned char *bytes = rig_take_memory(rig, trial, size);
         if (bytes == NULL) {
             return false;
         }
@@ -221,7 +234,8 @@ rig_place(struct rig *rig, struct check_trial *trial, struct rig_placed *placed)
     for (size_t i = 0; i < trial->n_weights; i++) {
         struct check_weight *weight = &trial->weights[i];
         if (!(rig->packs ? place_packed(rig, trial, weight, i, &placed->weights[i])
-                         : place_weight(rig, weight, i, &placed->weights[i]))) {
+                         : place_weight(rig, trial, weight, i, &placed->weights[i])) ||
+            !rig_check_read(rig, trial, weight, placed->weights[i])) {
             return false;
         }
         *weight->slot = placed->weights[i];
@@ -303,7 +317,7 @@ read_back(struct rig *rig, struct check_trial *trial, const struct rig_placed *p
     for (size_t i = 0; i < trial->n_tensors; i++) {
         const struct check_tensor *tensor = &trial->tensors[i];
         const uint64_t size = tensor->size_bytes + 2 * CANARY_BYTES;
-        unsigned char *bytes = take_memory(rig, trial, size);
+        unsigned char *bytes = rig_take_memory(rig, trial, size);
         if (bytes == NULL) {
             return false;
         }

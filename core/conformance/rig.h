@@ -42,6 +42,20 @@ bool rig_run(struct rig *rig, struct check_trial *trial, uint32_t n_at_once, uns
  * it cannot be cut. */
 uint32_t rig_cut(const struct rig *rig, const struct check_trial *trial);
 
+/* Memory of the trial, or NULL and why. */
+unsigned char *rig_take_memory(struct rig *rig, struct check_trial *trial, uint64_t size);
+
+/* loan.c: experts on loan. */
+
+/* A weight of the same shapes that is all zeros, in memory of the trial. */
+bool rig_empty_weight(struct rig *rig, struct check_trial *trial, const struct check_weight *weight,
+                      struct check_weight *ret_weight);
+/* Gives an expert on the device the contents of `weight`. */
+bool rig_refill(struct rig *rig, const struct check_weight *weight, struct hearth_weight *placed);
+/* Whether an expert that the plugin reads back is what it was, written where it belongs; true of all else. */
+bool rig_check_read(struct rig *rig, struct check_trial *trial, const struct check_weight *weight,
+                    const struct hearth_weight *placed);
+
 /* The trial's tensors and weights on the device; members that are NULL are not there.  rig_place sets the views and
  * slots of the trial's command; rig_unplace follows it, whatever it returned. */
 struct rig_placed {

@@ -196,7 +196,8 @@ make_plan(struct rooms *rooms, struct hearth_error *err)
         .format = rooms->format,
         .context_length = rooms->context_length,
         .activation_bytes = graph_activation_bytes(model_shape(rooms->model), rooms->chunk),
-        .n_loans = rooms->borrow_tokens > 0 && rooms->chunk >= rooms->borrow_tokens ? EXEC_LOANS : 0,
+        .n_loans = rooms->borrow_tokens > 0 && rooms->chunk >= rooms->borrow_tokens
+                       ? exec_loans(model_shape(rooms->model)) : 0,
     };
     plan_free(rooms->plan);
     rooms->plan = NULL;

@@ -16,8 +16,8 @@
 
 struct exec;
 
-/* Experts that a device has room to borrow: two sets, one of which is filled while the other computes. */
-#define EXEC_LOANS 32u
+/* Experts that a device should have room to borrow: two sets, one of which is filled while the other computes. */
+uint32_t exec_loans(const struct model_shape *shape);
 
 /* Reserves tensors for steps of max_tokens on every device that the commands of `graph` (a step of
  * that size) and of `head` touch.  Steps of borrow_tokens and more borrow experts (lend.c); 0: none does.  A submission that takes longer than timeout_ns is given up

@@ -11,13 +11,19 @@
 #include "core/exec/exec_internal.h"
 
 #define N_SETS 2u
-#define SET_EXPERTS (EXEC_LOANS / N_SETS)
+#define SET_EXPERTS 16u /* at most */
 
 /* The device that does it all. */
 static uint32_t
 borrower(const struct exec *exec, const struct graph_command *command)
 {
     return plan_op_device(exec->plan, command->row, HEARTH_OP_MOE_SUM);
+}
+
+uint32_t
+exec_loans(const struct model_shape *shape)
+{
+    return N_SETS * (shape->n_experts < SET_EXPERTS ? shape->n_experts : SET_EXPERTS);
 }
 
 int
@@ -94,7 +100,8 @@ run_set(struct exec *exec, uint32_t target, const struct graph_command *command,
     const uint32_t which = exec->next_loan;
     struct loan_set *set = &exec->loans[target][which];
     struct lane *lane = &exec->lanes[target];
-    struct hearth_weight *const *loans = weights_loans(exec->weights, target, &n_loans) + which * SET_EXPERTS;
+    struct hearth_weight *const *loans = weights_loans(exec->weights, target, &n_loans);
+    loans += which * (n_loans / N_SETS);
     exec->next_loan = (which + 1) % N_SETS;
     int status = lane_wait(lane, set->submission, err);
     memset(set->experts, 0, exec->shape->n_experts * sizeof *set->experts);
@@ -130,7 +137,9 @@ exec_lend_experts(struct exec *exec, uint32_t lanes, const struct graph_command 
 {
     const uint32_t target = borrower(exec, command);
     const uint32_t n = find_foreign(exec, target, command);
-    const uint32_t n_sets = (n + SET_EXPERTS - 1) / SET_EXPERTS;
+    uint32_t n_loans = 0;
+    weights_loans(exec->weights, target, &n_loans);
+    const uint32_t most = n_loans / N_SETS, n_sets = (n + most - 1) / most;
     int status = HEARTH_OK;
     if (lanes >> target & 1u) { /* its own, beside which the first set comes */
         status = exec_append(exec, target, command, NULL, err);

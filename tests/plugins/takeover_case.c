@@ -124,6 +124,8 @@ takeover_tear_down(void)
     golden_close(&golden);
 }
 
+const char *borrow_tokens = "0";
+
 struct hearth_config *
 configure(const char *lacks, const char *memory, const char *fault)
 {
@@ -135,6 +137,8 @@ configure(const char *lacks, const char *memory, const char *fault)
                                    CHUNK,
                                    "context.length",
                                    "64",
+                                   "device.borrow_tokens",
+                                   borrow_tokens,
                                    "plugins.options.partial.lacks",
                                    lacks ? lacks : "none",
                                    "plugins.options.partial.memory_bytes",

@@ -15,6 +15,8 @@ extern struct golden_case golden;
 extern float *wanted[2];     /* [N_TOKENS][vocab_size] of the first two prompts, by ref alone */
 extern char said[65536]; /* warnings and errors, a line each */
 
+extern const char *borrow_tokens; /* of configure: device.borrow_tokens */
+
 void takeover_set_up(void);
 void takeover_tear_down(void);
 

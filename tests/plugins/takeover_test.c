@@ -137,6 +137,17 @@ START_TEST(experts_on_both)
 }
 END_TEST
 
+/* Bytes that hold all but the experts and room for their loans: whole chunks borrow them, the rest the host computes. */
+START_TEST(experts_on_loan)
+{
+    borrow_tokens = CHUNK;
+    endure_all(NULL, "650000", "refill", end_names[_i], 1, 7, converse);
+    endure_all(NULL, "650000", "submit", end_names[_i], 3, 30, converse);
+    endure_all(NULL, "650000", "wait", end_names[_i], 3, 30, converse);
+    borrow_tokens = "0";
+}
+END_TEST
+
 START_TEST(two_conversations)
 {
     endure_all(NULL, NULL, "submit", "lost", 1, 40, converse_twice);
@@ -160,6 +171,7 @@ main(void)
     tcase_add_loop_test(all, a_device_with_gaps, 0, 4);
     tcase_add_test(all, only_experts_are_lost);
     tcase_add_test(all, experts_on_both);
+    tcase_add_loop_test(all, experts_on_loan, 0, 4);
     tcase_add_test(all, two_conversations);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);

@@ -299,7 +299,7 @@ partial_weight_refill(struct hearth_device *device, struct hearth_weight *weight
         size += bytes[i][0] + bytes[i][1];
     }
     unsigned char *at = weight->owned ? weight->owned : malloc(size);
-    int status = count(CALL_REFILL, err);
+    int status = count(device, CALL_REFILL, err);
     if (!at) {
         return HEARTH_EMEMORY;
     }

@@ -118,9 +118,10 @@ TIERED(k_pack_panel)(const unsigned char *data, const unsigned char *scales, uin
     }
 }
 
-/* One block's codes back to 16 rows. */
+/* One block's codes of 16 rows, back to where pack_block took them from.  Stores that pass the caches are no faster where
+ * the last one holds an expert, for the device that then fetches it finds it there. */
 static inline void
-unpack_block(const unsigned char *from, unsigned stride, __m128i *out)
+unpack_block(const unsigned char *from, uint64_t row_bytes, unsigned char *out)
 {
     for (unsigned half = 0; half < 2; half++) {
         const unsigned char *words = from + 32 * half;
@@ -130,8 +131,9 @@ unpack_block(const unsigned char *from, unsigned stride, __m128i *out)
                                                       _mm256_loadu_si256((const void *)(words + 3 * PIECE_BYTES))});
         const __m256i rows[4] = {separate(x.a), separate(x.b), separate(x.c), separate(x.d)};
         for (unsigned r = 0; r < 4; r++) {
-            out[(8 * half + r) * stride] = _mm256_castsi256_si128(rows[r]);
-            out[(8 * half + r + 4) * stride] = _mm256_extracti128_si256(rows[r], 1);
+            unsigned char *row = out + (8 * half + r) * row_bytes;
+            _mm_storeu_si128((void *)row, _mm256_castsi256_si128(rows[r]));
+            _mm_storeu_si128((void *)(row + 4 * row_bytes), _mm256_extracti128_si256(rows[r], 1));
         }
     }
 }
@@ -153,35 +155,17 @@ unpack_scales(const unsigned char *from, uint64_t row_bytes, unsigned char *out)
     }
 }
 
-/* A group's 64 bytes of each row, past the caches where lines are whole: nobody here reads them again. */
-static inline void
-store_rows(const __m128i *rows, uint64_t row_bytes, unsigned char *out)
-{
-    const bool is_aligned = (uintptr_t)out % 16 == 0 && row_bytes % 16 == 0;
-    for (unsigned row = 0; row < CPU_PANEL_ROWS; row++, rows += GROUP_BLOCKS, out += row_bytes) {
-        for (unsigned block = 0; block < GROUP_BLOCKS; block++) {
-            if (is_aligned) {
-                _mm_stream_si128((void *)(out + block * BLOCK_BYTES), rows[block]);
-            } else {
-                _mm_storeu_si128((void *)(out + block * BLOCK_BYTES), rows[block]);
-            }
-        }
-    }
-}
-
 void
 TIERED(k_unpack_panel)(const unsigned char *from, uint64_t n_groups, unsigned char *data, unsigned char *scales)
 {
     const uint64_t row_bytes = n_groups * GROUP_BLOCKS * BLOCK_BYTES, n_blocks = n_groups * GROUP_BLOCKS;
-    __m128i rows[CPU_PANEL_ROWS * GROUP_BLOCKS];
     for (uint64_t group = 0; group < n_groups; group++, from += CPU_GROUP_BYTES) {
         unpack_scales(from, n_blocks, scales + group * GROUP_BLOCKS);
         for (unsigned block = 0; block < GROUP_BLOCKS; block++) {
-            unpack_block(from + GROUP_BLOCKS * CPU_PANEL_ROWS + block * 4 * PIECE_BYTES, GROUP_BLOCKS, rows + block);
+            unpack_block(from + GROUP_BLOCKS * CPU_PANEL_ROWS + block * 4 * PIECE_BYTES, row_bytes,
+                         data + (group * GROUP_BLOCKS + block) * BLOCK_BYTES);
         }
-        store_rows(rows, row_bytes, data + group * GROUP_BLOCKS * BLOCK_BYTES);
     }
-    _mm_sfence();
 }
 
 bool

@@ -75,13 +75,21 @@ measure_host(const struct rooms *rooms, const struct plugin_device *device, stru
 static double
 join_rates(double sum, double rate, double share, bool is_first)
 {
+    if (share <= 0) {
+        return sum;
+    }
     const bool is_known = rate > 0 && (is_first || sum > 0);
     return is_known ? 1 / ((is_first ? 0 : 1 / sum) + share / rate) : 0;
 }
 
+/* A device's share of the work, of 1. */
+struct share {
+    double bytes, operations;
+};
+
 /* One device's measurement, for its share of the work. */
 static int
-add_limits(struct hearth_engine *engine, const struct plugin_device *device, double seconds, double share,
+add_limits(struct hearth_engine *engine, const struct plugin_device *device, double seconds, struct share share,
            struct hearth_limits *limits, struct hearth_error *err)
 {
     struct hearth_roof roof = {.struct_size = sizeof roof};
@@ -92,11 +100,12 @@ add_limits(struct hearth_engine *engine, const struct plugin_device *device, dou
         return status;
     }
     limits->read_bytes_per_second =
-        join_rates(limits->read_bytes_per_second, roof.read_bytes_per_second, share, is_first);
+        join_rates(limits->read_bytes_per_second, roof.read_bytes_per_second, share.bytes, is_first);
     limits->operations_per_second =
-        join_rates(limits->operations_per_second, roof.operations_per_second, share, is_first);
+        join_rates(limits->operations_per_second, roof.operations_per_second, share.operations, is_first);
     limits->exact_operations_per_second =
-        join_rates(limits->exact_operations_per_second, roof.exact_operations_per_second, share, is_first);
+        join_rates(limits->exact_operations_per_second, roof.exact_operations_per_second, share.operations,
+                   is_first);
     limits->is_measured_by_device = device->plugin->measure && (is_first || limits->is_measured_by_device);
     if (is_first) {
         snprintf(limits->operation, sizeof limits->operation, "%s", roof.operation);
@@ -110,25 +119,45 @@ add_limits(struct hearth_engine *engine, const struct plugin_device *device, dou
     return HEARTH_OK;
 }
 
+/* Each device's share, by the bytes that a token reads there.  Of operations, which prompts are made of, a host that
+ * lends its experts has none.  Returns how many devices have one. */
+static uint32_t
+share_work(const struct rooms *rooms, struct share shares[PLAN_MAX_DEVICES])
+{
+    struct share total = {0, 0};
+    bool is_borrowed = false;
+    uint32_t n = 0;
+    for (uint32_t i = 0; rooms->plan && i < rooms->n_devices; i++) {
+        is_borrowed = is_borrowed || plan_loans(rooms->plan, i) > 0;
+    }
+    for (uint32_t i = 0; i < rooms->n_devices; i++) {
+        /* while a device that failed has left no plan, the first stands for all */
+        const double bytes = rooms->plan ? plan_read_bytes(rooms->plan, i, model_shape(rooms->model)->window) : i == 0;
+        shares[i] = (struct share){bytes, is_borrowed && rooms->facts[i].is_host ? 0 : bytes};
+        total.bytes += shares[i].bytes;
+        total.operations += shares[i].operations;
+        n += bytes > 0;
+    }
+    for (uint32_t i = 0; i < rooms->n_devices; i++) {
+        shares[i].bytes /= total.bytes;
+        shares[i].operations /= total.operations;
+    }
+    return n;
+}
+
 int
 hearth_engine_limits(struct hearth_engine *engine, double seconds, struct hearth_limits *ret_limits,
                      struct hearth_error *err)
 {
     struct hearth_limits limits = {0};
+    struct share shares[PLAN_MAX_DEVICES];
     int status = HEARTH_OK;
-    double bytes[PLAN_MAX_DEVICES], total = 0;
-    uint32_t n_readers = 0;
     pthread_mutex_lock(&engine->lock);
     const struct rooms *rooms = &engine->rooms;
-    for (uint32_t i = 0; i < rooms->n_devices; i++) {
-        /* while a device that failed has left no plan, the first stands for all */
-        bytes[i] = rooms->plan ? plan_read_bytes(rooms->plan, i, model_shape(rooms->model)->window) : i == 0;
-        n_readers += bytes[i] > 0;
-        total += bytes[i];
-    }
+    const uint32_t n = share_work(rooms, shares);
     for (uint32_t i = 0; status == HEARTH_OK && i < rooms->n_devices; i++) {
-        if (bytes[i] > 0) {
-            status = add_limits(engine, rooms->devices[i], seconds / n_readers, bytes[i] / total, &limits, err);
+        if (shares[i].bytes > 0) {
+            status = add_limits(engine, rooms->devices[i], seconds / n, shares[i], &limits, err);
         }
     }
     pthread_mutex_unlock(&engine->lock);

@@ -1,8 +1,9 @@
 /* admit.c - what each device must hold, homes for the experts, and a refusal before anything is loaded.
  *
  * Devices whose memory is the host's share one pool.  Experts fill each device evenly over its own layers, for a
- * token visits every layer; what does not fit goes to the next device that can do expert_ffn and has room.  Which
- * experts of a layer stay is arbitrary here (the lowest ids): heat is not known to this room yet. */
+ * token visits every layer; what does not fit goes to a host that lends it to them, or else to the next device that can do
+ * expert_ffn and has room.  Which experts of a layer stay is arbitrary here (the lowest ids): heat is not known to this
+ * room yet. */
 #include "core/placement/plan_internal.h"
 
 #include <inttypes.h>
@@ -152,19 +153,36 @@ reserve_loans(struct plan *plan, uint32_t device)
     }
 }
 
+/* Where experts look for a home: with their layer's device, with a host that lends them to it, anywhere. */
+enum home { HOME_OWN, HOME_LENDER, HOME_ANY, N_HOMES };
+
+static bool
+may_take(const struct plan *plan, uint32_t device, enum home home)
+{
+    const struct plan_device *facts = &plan->devices[device];
+    bool is_borrowed = false;
+    for (uint32_t i = 0; i < plan->n_devices; i++) {
+        is_borrowed = is_borrowed || plan->bytes[i][PLAN_LOANS] > 0;
+    }
+    return facts->supports[HEARTH_OP_EXPERT_FFN] &&
+           (home != HOME_LENDER || (is_borrowed && facts->is_host && facts->lends_experts));
+}
+
 static void
 place_experts(struct plan *plan)
 {
     uint32_t last = 0;
-    for (int own = 1; own >= 0; own--) {
+    for (int home = 0; home < N_HOMES; home++) {
+        const bool own = home == HOME_OWN;
         for (uint32_t i = 0; i < plan->n_devices; i++) {
-            if (plan->devices[i].supports[HEARTH_OP_EXPERT_FFN]) {
-                if (own) {
-                    reserve_loans(plan, i);
-                }
-                give_experts(plan, i, own, expert_quota(plan, i, own));
-                last = i;
+            if (!may_take(plan, i, (enum home)home)) {
+                continue;
             }
+            if (own) {
+                reserve_loans(plan, i);
+            }
+            give_experts(plan, i, own, expert_quota(plan, i, own));
+            last = i;
         }
     }
     /* what fits nowhere is counted on the last one, which is then refused with the true sum */

@@ -33,7 +33,7 @@ const struct config_key config_keys[CONFIG_N_KEYS] = {
     {.name = "device.accelerators", .type = CONFIG_COUNT, .max = 15, .fallback = "0", .offset = AT(device.accelerators),
      .member = CONFIG_MEMBER_U64,
      .help = "most accelerators that share the layers of a model; 0: as many as its size asks for; 1: the chosen one"},
-    {.name = "device.borrow_tokens", .type = CONFIG_COUNT, .max = 65536, .fallback = "384", .unit = "tokens",
+    {.name = "device.borrow_tokens", .type = CONFIG_COUNT, .max = 65536, .fallback = "512", .unit = "tokens",
      .offset = AT(device.borrow_tokens), .member = CONFIG_MEMBER_U64,
      .help = "a step of so many sends the experts that live with the host to the device; 0: the host computes them"},
     {.name = "memory.limit", .type = CONFIG_BYTES, .max = MAX_COUNT, .fallback = "0", .unit = "bytes",

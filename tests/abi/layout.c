@@ -158,6 +158,7 @@ print_structs(void)
     M(hearth_plugin, weight_create) M(hearth_plugin, weight_free) M(hearth_plugin, supports) M(hearth_plugin, submit)
     M(hearth_plugin, event_wait) M(hearth_plugin, event_free) M(hearth_plugin, packed_bytes)
     M(hearth_plugin, weight_pack) M(hearth_plugin, weight_map) M(hearth_plugin, measure)
+    M(hearth_plugin, weight_read) M(hearth_plugin, weight_refill)
     close_gap(current.size, current.align);
 }
 

@@ -25,6 +25,7 @@ dist_check_SCRIPTS += \
 	tests/cli/errors_test.sh \
 	tests/cli/eval_test.sh \
 	tests/cli/help_test.sh \
+	tests/cli/loans_test.sh \
 	tests/cli/opencl_test.sh \
 	tests/cli/plugin_test.sh \
 	tests/cli/reports_test.sh \
@@ -38,6 +39,7 @@ TESTS += \
 	tests/cli/errors_test.sh \
 	tests/cli/eval_test.sh \
 	tests/cli/help_test.sh \
+	tests/cli/loans_test.sh \
 	tests/cli/plugin_test.sh \
 	tests/cli/reports_test.sh \
 	tests/cli/run_test.sh \

@@ -149,6 +149,57 @@ START_TEST(flash_over_card_and_host)
 }
 END_TEST
 
+/* Room for loans is taken from a card that lacks experts and from no other; the host that lends has what is left. */
+START_TEST(loans_have_room)
+{
+    const uint64_t one = matrix_bytes(roles.layers[0].experts[0].w, 3);
+    request.n_devices = 2;
+    request.n_loans = 32;
+    devices[0].memory_bytes = 80 * GIB;
+    devices[0].borrows_experts = true;
+    struct plan *without = placement_make(); /* nobody lends */
+    ck_assert_uint_eq(plan_loans(without, 0), 0);
+    devices[1].lends_experts = true;
+    struct plan *plan = placement_make();
+    ck_assert_uint_eq(plan_loans(plan, 0), 32);
+    ck_assert_uint_eq(plan_loans(plan, 1), 0);
+    ck_assert_uint_eq(plan_bytes(plan, 0, PLAN_LOANS), 32 * one);
+    ck_assert_uint_le(placement_total(plan, 0), devices[0].memory_bytes);
+    ck_assert_uint_le(plan_bytes(plan, 0, PLAN_EXPERTS), plan_bytes(without, 0, PLAN_EXPERTS));
+    ck_assert_uint_gt(placement_total(plan, 0) + one * shape.n_layers, devices[0].memory_bytes);
+    plan_free(without);
+    plan_free(plan);
+
+    devices[0].memory_bytes = 400 * GIB;
+    plan = placement_make();
+    ck_assert_uint_eq(plan_loans(plan, 0), 0);
+    ck_assert_uint_eq(plan_expert_devices(plan, 7), 1);
+    plan_free(plan);
+}
+END_TEST
+
+/* A second card has room for experts of the first one's layers, but a host lends them, which serves prompts better. */
+START_TEST(lenders_come_first)
+{
+    request.n_loans = 32;
+    request.n_devices = 3;
+    devices[2] = devices[1]; /* the host stands last */
+    devices[1] = devices[0];
+    devices[0].memory_bytes = 20 * GIB;
+    devices[1].memory_bytes = 90 * GIB;
+    devices[1].supports[HEARTH_OP_ROUTER] = false; /* no layers for it */
+    struct plan *plan = placement_make();
+    ck_assert_uint_eq(plan_expert_devices(plan, 3), 7);
+    plan_free(plan);
+    devices[0].borrows_experts = true;
+    devices[2].lends_experts = true;
+    plan = placement_make();
+    ck_assert_uint_eq(plan_expert_devices(plan, 3), 5);
+    ck_assert(!plan_uses_device(plan, 1));
+    plan_free(plan);
+}
+END_TEST
+
 /* A refusal's advice is followed word for word, and fits; one step further does not. */
 START_TEST(the_advice_fits)
 {
@@ -254,6 +305,8 @@ main(void)
     tcase_add_test(all, a_device_too_small_for_experts);
     tcase_add_test(all, an_operation_nobody_has);
     tcase_add_test(all, flash_over_card_and_host);
+    tcase_add_test(all, loans_have_room);
+    tcase_add_test(all, lenders_come_first);
     tcase_add_test(all, the_advice_fits);
     tcase_add_test(all, the_host_is_one_pool);
     tcase_add_test(all, rate_is_bytes_over_bandwidth);

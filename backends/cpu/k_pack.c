@@ -1,5 +1,5 @@
-/* k_pack.c - weights into the layouts of cpu.h, once when they are loaded: whole panels of an e2m1 weight, and rows; and
- * panels back to rows, for a device that borrows an expert.
+/* k_pack.c - weights into the layouts of cpu.h, once when they are loaded: whole panels of an e2m1 weight, and rows;
+ * and panels back to rows, for a device that borrows an expert.
  *
  * A block of 32 columns is 16 bytes of a row, four words; piece j of the panel is word j of each of 16 rows, each word
  * with its nibbles reordered: n0 n1 .. n7 become n0 n4 n1 n5 n2 n6 n3 n7.  Roof: the memory's, two bytes moved for each
@@ -118,8 +118,8 @@ TIERED(k_pack_panel)(const unsigned char *data, const unsigned char *scales, uin
     }
 }
 
-/* One block's codes of 16 rows, back to where pack_block took them from.  Stores that pass the caches are no faster where
- * the last one holds an expert, for the device that then fetches it finds it there. */
+/* One block's codes of 16 rows, back to where pack_block took them from.  Stores that pass the caches are slower where
+ * the last one holds an expert: the device that fetches it then finds it there. */
 static inline void
 unpack_block(const unsigned char *from, uint64_t row_bytes, unsigned char *out)
 {

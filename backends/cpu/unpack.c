@@ -1,4 +1,5 @@
-/* unpack.c - experts back to the layout they came in, by all threads: for a device that borrows them.  weight.c undone. */
+/* unpack.c - experts back to the layout they came in, by all threads: for a device that borrows them.  weight.c
+ * undone. */
 #include <config.h>
 
 #include <string.h>
@@ -97,7 +98,8 @@ cpu_weight_read(struct hearth_device *device, const struct hearth_weight *weight
                 void *scales, struct hearth_error *err)
 {
     if (index >= weight->n_matrices || weight->n_matrices != 3) {
-        return host_error(err, HEARTH_EUNSUPPORTED, 0, "cpu: one of an expert's three matrices wanted, %zu found", index);
+        return host_error(err, HEARTH_EUNSUPPORTED, 0, "cpu: one of an expert's three matrices wanted, %zu found",
+                          index);
     }
     const struct host_matrix *from = &weight->matrices[index];
     struct unpack work = {device->kernels, from, data, scales};

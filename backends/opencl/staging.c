@@ -2,9 +2,10 @@
  *
  * Large ones go through two pieces of pinned memory by turns: while the device fetches one, the next is filled, and
  * what is read of a mapped file meets the bus instead of waiting for it.  Weights have a queue of their own, so that
- * they travel beside the work; ocl_stage_join makes the work wait for them.  Small ones to buffers lie side by side in a
- * piece, and nobody waits for them.  A device whose memory is the host's has neither: with fine-grained SVM host and device share buffers and
- * weights (memory.c), and nothing is copied but by the host itself; without it, every copy is the driver's. */
+ * they travel beside the work; ocl_stage_join makes the work wait for them.  Small ones to buffers lie side by side
+ * in a piece, and nobody waits for them.  A device whose memory is the host's has neither: with fine-grained SVM host
+ * and device share buffers and weights (memory.c), and nothing is copied but by the host itself; without it, every
+ * copy is the driver's. */
 #include <config.h>
 
 #include <stdlib.h>

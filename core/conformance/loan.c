@@ -80,7 +80,8 @@ rig_check_read(struct rig *rig, struct check_trial *trial, const struct check_we
         struct hearth_error err = {0};
         /* at an odd address, but for the first */
         unsigned char *data = rig_take_memory(rig, trial, matrix->data_bytes + 2 * CANARY_BYTES + i);
-        unsigned char *scales = data == NULL ? NULL : rig_take_memory(rig, trial, matrix->scales_bytes + 2 * CANARY_BYTES);
+        unsigned char *scales =
+            data == NULL ? NULL : rig_take_memory(rig, trial, matrix->scales_bytes + 2 * CANARY_BYTES);
         if (scales == NULL) {
             return false;
         }

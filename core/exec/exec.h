@@ -3,7 +3,8 @@
  *
  * Commands run in the order of the list.  Those of one device that follow each other go out in one
  * submission; a tensor that another device wrote last is copied over first.  Experts of one command that
- * live on several devices run there at the same time, and their results are joined by slot.
+ * live on several devices run there at the same time, and their results are joined by slot; in a long step one device
+ * borrows them all.
  * Thread: one at a time. */
 #ifndef CORE_EXEC_EXEC_H
 #define CORE_EXEC_EXEC_H
@@ -19,12 +20,12 @@ struct exec;
 /* Experts that a device should have room to borrow: two sets, one of which is filled while the other computes. */
 uint32_t exec_loans(const struct model_shape *shape);
 
-/* Reserves tensors for steps of max_tokens on every device that the commands of `graph` (a step of
- * that size) and of `head` touch.  Steps of borrow_tokens and more borrow experts (lend.c); 0: none does.  A submission that takes longer than timeout_ns is given up
- * (ETIMEOUT).  Everything given must outlive the exec.  Owner: the caller; exec_free. */
+/* Reserves tensors for steps of max_tokens on every device that the commands of `graph` (a step of that size) and of
+ * `head` touch.  Steps of borrow_tokens and more borrow experts; 0: none does.  A submission that takes longer than
+ * timeout_ns is given up (ETIMEOUT).  Everything given must outlive the exec.  Owner: the caller; exec_free. */
 int exec_new(const struct model_shape *shape, const struct plan *plan,
-             struct plugin_device *const *devices, const struct weights *weights,
-             uint32_t max_tokens, uint32_t borrow_tokens, uint64_t timeout_ns, const struct graph *graph, const struct graph *head,
+             struct plugin_device *const *devices, const struct weights *weights, uint32_t max_tokens,
+             uint32_t borrow_tokens, uint64_t timeout_ns, const struct graph *graph, const struct graph *head,
              struct exec **ret_exec, struct hearth_error *err);
 void exec_free(struct exec *exec); /* NULL allowed */
 

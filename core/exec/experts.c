@@ -1,9 +1,10 @@
 /* experts.c - one expert_ffn over several devices.
  *
  * The router's list goes to every device that owns a chosen expert; each computes its own and leaves the other slots
- * alone.  What a device needs is copied before any of them begins, for a copy waits for all that its device was given:
- * so they compute at the same time.  Then the device that sums the slots is given those that it did not compute itself.
- * The sum runs by ascending expert (moe_sum), so the result does not depend on who had which expert, or who was first. */
+ * alone.  What a device needs is copied before any of them begins, for a copy waits for all that its device was
+ * given: so they compute at the same time.  Then the device that sums the slots is given those that it did not
+ * compute itself.  The sum runs by ascending expert (moe_sum), so the result does not depend on who had which expert,
+ * or who was first. */
 #include <string.h>
 
 #include "core/exec/exec_internal.h"

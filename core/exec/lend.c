@@ -1,9 +1,10 @@
 /* lend.c - one expert_ffn of a long step, all of it on the device that sums.
  *
- * Nearly every expert of a layer has tokens then, and what the device lacks reaches it sooner than the host computes it.
- * So the host's experts come on loan, a set at a time, into room that the plan has reserved: a set is read and copied
- * while the device computes with the one before, with its own experts, or with what lies between two layers.  Nobody
- * waits for the router's choice.  A slot is written by whichever command has its expert, so the result is the same. */
+ * Nearly every expert of a layer has tokens then, and what the device lacks reaches it sooner than the host computes
+ * it.  So the host's experts come on loan, a set at a time, into room that the plan has reserved: a set is read and
+ * copied while the device computes with the one before, with its own experts, or with what lies between two layers.
+ * Nobody waits for the router's choice.  A slot is written by whichever command has its expert, so the result is the
+ * same. */
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,9 +1,9 @@
 /* admit.c - what each device must hold, homes for the experts, and a refusal before anything is loaded.
  *
  * Devices whose memory is the host's share one pool.  Experts fill each device evenly over its own layers, for a
- * token visits every layer; what does not fit goes to a host that lends it to them, or else to the next device that can do
- * expert_ffn and has room.  Which experts of a layer stay is arbitrary here (the lowest ids): heat is not known to this
- * room yet. */
+ * token visits every layer; what does not fit goes to a host that lends it to them, or else to the next device that
+ * can do expert_ffn and has room.  Which experts of a layer stay is arbitrary here (the lowest ids): heat is not
+ * known to this room yet. */
 #include "core/placement/plan_internal.h"
 
 #include <inttypes.h>
@@ -134,7 +134,8 @@ has_lender(const struct plan *plan)
     return has;
 }
 
-/* Room to borrow experts, if the device is to do without some of its own layers' and a long step had better have them. */
+/* Room to borrow experts, if the device is to do without some of its own layers' and a long step had better have
+ * them. */
 static void
 reserve_loans(struct plan *plan, uint32_t device)
 {

@@ -198,13 +198,14 @@ load_ropes(struct weights *weights, struct hearth_error *err)
 static bool
 experts_are_alike(const struct weights *weights)
 {
-    const struct hearth_matrix *model = weights->roles->layers[0].experts[0].w;
+    const struct hearth_matrix *first = weights->roles->layers[0].experts[0].w;
     bool alike = true;
     for (uint32_t layer = 0; layer < weights->shape->n_layers; layer++) {
         for (uint32_t expert = 0; expert < weights->shape->n_experts; expert++) {
             const struct hearth_matrix *w = weights->roles->layers[layer].experts[expert].w;
             for (int i = 0; i < 3; i++) {
-                alike = alike && w[i].dtype == model[i].dtype && w[i].rows == model[i].rows && w[i].cols == model[i].cols;
+                alike = alike && w[i].dtype == first[i].dtype && w[i].rows == first[i].rows &&
+                        w[i].cols == first[i].cols;
             }
         }
     }

@@ -205,10 +205,10 @@ struct hearth_plugin {
      * EUNSUPPORTED. */
     int (*weight_read)(struct hearth_device *device, const struct hearth_weight *weight, size_t index, void *data,
                        void *scales, struct hearth_error *err);
-    /* Gives an expert other contents of the same types and shapes.  No unfinished submission uses it; later ones see the
-     * new contents, and those already submitted may run meanwhile.  `source` is called once for each matrix, before the
-     * call returns; what it is given is as large as weight_read wants it.  Thread: the device's.  Errors: those of
-     * source, EDEVICE, ELOST; the contents are undefined then. */
+    /* Gives an expert other contents of the same types and shapes.  No unfinished submission uses it; later ones see
+     * the new contents, and those already submitted may run meanwhile.  `source` is called once for each matrix,
+     * before the call returns; what it is given is as large as weight_read wants it.  Thread: the device's.  Errors:
+     * those of source, EDEVICE, ELOST; the contents are undefined then. */
     int (*weight_refill)(struct hearth_device *device, struct hearth_weight *weight,
                          int (*source)(void *context, size_t index, void *data, void *scales, struct hearth_error *err),
                          void *context, struct hearth_error *err);

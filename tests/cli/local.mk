@@ -39,7 +39,6 @@ TESTS += \
 	tests/cli/errors_test.sh \
 	tests/cli/eval_test.sh \
 	tests/cli/help_test.sh \
-	tests/cli/loans_test.sh \
 	tests/cli/plugin_test.sh \
 	tests/cli/reports_test.sh \
 	tests/cli/run_test.sh \
@@ -47,6 +46,6 @@ TESTS += \
 	tests/cli/usage_test.sh
 if BUILD_REF
 if BUILD_OPENCL
-TESTS += tests/cli/accelerators_test.sh tests/cli/opencl_test.sh
+TESTS += tests/cli/accelerators_test.sh tests/cli/loans_test.sh tests/cli/opencl_test.sh
 endif
 endif

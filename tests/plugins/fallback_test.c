@@ -163,8 +163,8 @@ START_TEST(wherever_an_expert_lives)
 }
 END_TEST
 
-/* Steps of so many tokens borrow the host's experts, and the device has room for few of its own, or for none; the prompt
- * is one step, or several, of which the last is too short. */
+/* Steps of so many tokens borrow the host's experts, and the device has room for few of its own, or for none; the
+ * prompt is one step, or several, of which the last is too short. */
 static const char *const borrowers[][2] = {{"1", "512"}, {"2", "512"}, {"7", "16"}, {"16", "16"}};
 
 START_TEST(borrowed_experts)

@@ -121,9 +121,15 @@ if HAVE_CHECK
 if BUILD_OPENCL
 check_PROGRAMS += tests/plugins/opencl_test
 TESTS += tests/plugins/opencl_test
-tests_plugins_opencl_test_SOURCES = tests/plugins/opencl_test.c
+tests_plugins_opencl_test_SOURCES = tests/plugins/opencl_test.c tests/plugins/opencl_case.c tests/plugins/opencl_case.h
 tests_plugins_opencl_test_CFLAGS = $(AM_CFLAGS) $(OPENCL_CFLAGS) $(JSONC_CFLAGS) $(CHECK_CFLAGS)
 tests_plugins_opencl_test_LDADD = backends/opencl/libopencl.la backends/host/libcheck.la $(JSONC_LIBS) $(CHECK_LIBS)
+check_PROGRAMS += tests/plugins/opencl_copies_test
+TESTS += tests/plugins/opencl_copies_test
+tests_plugins_opencl_copies_test_SOURCES = tests/plugins/opencl_copies_test.c tests/plugins/opencl_case.c \
+	tests/plugins/opencl_case.h
+tests_plugins_opencl_copies_test_CFLAGS = $(AM_CFLAGS) $(OPENCL_CFLAGS) $(CHECK_CFLAGS)
+tests_plugins_opencl_copies_test_LDADD = backends/opencl/libopencl.la backends/host/libcheck.la $(CHECK_LIBS)
 check_PROGRAMS += tests/plugins/opencl_linears_test
 TESTS += tests/plugins/opencl_linears_test
 tests_plugins_opencl_linears_test_SOURCES = tests/plugins/opencl_linears_test.c

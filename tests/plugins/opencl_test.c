@@ -1,5 +1,5 @@
-/* opencl_test.c - the OpenCL backend through its plugin table: copies, limits, the program cache and its corruption,
- * faults.  Needs a platform (PoCL will do); without one the test is skipped. */
+/* opencl_test.c - the OpenCL backend through its plugin table: limits, the program cache and its corruption, faults.
+ * Needs a platform (PoCL will do); without one the test is skipped. */
 #include <config.h>
 
 #define CL_TARGET_OPENCL_VERSION 300
@@ -14,56 +14,13 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <hearth/plugin.h>
+#include "tests/plugins/opencl_case.h"
 
 #define TEXT(text) sizeof(text), text
-#define SKIPPED 77
-#define MAX_LOG 65536
 #define DIM 96u
 #define SOON_NS 200000000u
 
-extern const struct hearth_plugin hearth_plugin_opencl;
-
-static const struct hearth_plugin *const plugin = &hearth_plugin_opencl;
-static const char *options[8]; /* "key=value", then NULL */
-static char log_text[MAX_LOG];
 static char folder[64]; /* of the cache */
-static struct hearth_device *device;
-static struct hearth_error err;
-
-/* Of leak checkers: a device that hung keeps what it used, on purpose. */
-const char *__lsan_default_suppressions(void);
-
-const char *
-__lsan_default_suppressions(void)
-{
-    return "leak:libpocl\n";
-}
-
-static const char *
-give_option(void *context, const char *key)
-{
-    (void)context;
-    const size_t length = strlen(key);
-    for (size_t i = 0; options[i] != NULL; i++) {
-        if (strncmp(options[i], key, length) == 0 && options[i][length] == '=') {
-            return options[i] + length + 1;
-        }
-    }
-    return NULL;
-}
-
-static void
-take_log(void *context, int level, const char *text)
-{
-    (void)context;
-    (void)level;
-    const size_t length = strlen(log_text);
-    snprintf(log_text + length, sizeof log_text - length, "%s\n", text);
-}
-
-static const struct hearth_host host = {
-    .struct_size = sizeof host, .log = take_log, .option = give_option};
 
 /* What a device is made to answer; what 0: the end. */
 struct answer {
@@ -96,125 +53,11 @@ clGetDeviceInfo(cl_device_id id, cl_device_info what, size_t size, void *value, 
     return ask(id, what, size, value, ret_size);
 }
 
-/* Starts the plugin with two options (NULL: none). */
-static int
-start(const char *first, const char *second, uint32_t *ret_n)
-{
-    err = (struct hearth_error){0};
-    log_text[0] = '\0';
-    options[0] = first;
-    options[1] = first == NULL ? NULL : second;
-    options[2] = NULL;
-    return plugin->start(&host, ret_n, &err);
-}
-
-static void
-open_with(const char *first, const char *second)
-{
-    uint32_t n = 0;
-    ck_assert_msg(start(first, second, &n) == 0, "%s", err.text);
-    ck_assert_uint_gt(n, 0);
-    ck_assert_msg(plugin->open(0, &device, &err) == 0, "%s", err.text);
-}
-
-static void
-done(void)
-{
-    plugin->close(device);
-    plugin->stop();
-    device = NULL;
-}
-
-/* size bytes there and back, `offset` into a buffer. */
-static void
-go_and_return(uint64_t size, uint64_t offset)
-{
-    struct hearth_buffer *buffer = NULL;
-    unsigned char *sent = malloc(size), *got = calloc(size, 1);
-    ck_assert(sent != NULL && got != NULL);
-    for (uint64_t i = 0; i < size; i++) {
-        sent[i] = (unsigned char)(i * 2654435761u >> 13);
-    }
-    ck_assert_msg(plugin->buffer_alloc(device, size + offset, &buffer, &err) == 0, "%s", err.text);
-    const struct hearth_view view = {buffer, offset};
-    ck_assert_msg(plugin->buffer_write(device, view, sent, size, NULL, &err) == 0, "%s", err.text);
-    ck_assert_msg(plugin->buffer_read(device, got, view, size, NULL, &err) == 0, "%s", err.text);
-    ck_assert_int_eq(memcmp(sent, got, size), 0);
-    plugin->buffer_free(device, buffer);
-    free(sent);
-    free(got);
-}
-
-/* A buffer written piece by piece, more than pinned memory holds at once, each source gone when its call returned; now
- * and then something is read. */
-static void
-go_in_small_steps(uint64_t step)
-{
-    const uint64_t size = 40u << 20;
-    struct hearth_buffer *buffer = NULL;
-    unsigned char *wanted = malloc(size), *got = calloc(size, 1), *sent = malloc(step);
-    ck_assert(wanted != NULL && got != NULL && sent != NULL);
-    ck_assert_msg(plugin->buffer_alloc(device, size, &buffer, &err) == 0, "%s", err.text);
-    uint64_t n_steps = 0;
-    for (uint64_t at = 0; at < size; at += step) {
-        const uint64_t n = size - at < step ? size - at : step;
-        for (uint64_t i = 0; i < n; i++) {
-            sent[i] = wanted[at + i] = (unsigned char)((at + i) * 2654435761u >> 11);
-        }
-        ck_assert_msg(plugin->buffer_write(device, (struct hearth_view){buffer, at}, sent, n, NULL, &err) == 0, "%s",
-                      err.text);
-        memset(sent, 0, n);
-        if (n_steps++ % 7 == 6) {
-            ck_assert_msg(plugin->buffer_read(device, got, (struct hearth_view){buffer, at}, n, NULL, &err) == 0, "%s",
-                          err.text);
-            ck_assert_int_eq(memcmp(got, wanted + at, n), 0);
-        }
-    }
-    ck_assert_msg(plugin->buffer_read(device, got, (struct hearth_view){buffer, 0}, size, NULL, &err) == 0, "%s",
-                  err.text);
-    ck_assert_int_eq(memcmp(wanted, got, size), 0);
-    plugin->buffer_free(device, buffer);
-    free(wanted);
-    free(got);
-    free(sent);
-}
-
-START_TEST(copies_keep_every_byte)
-{
-    static const char *const copies[] = {"copies=direct", "copies=pinned", "copies=shared"};
-    for (int i = 0; i < 3; i++) {
-        open_with(copies[i], NULL);
-        go_and_return(1, 0);
-        go_and_return(4099, 8);
-        go_and_return((16u << 20) + 4, 4); /* a piece of pinned memory and a little */
-        go_and_return((49u << 20) + 12, 0); /* several, and an end */
-        go_in_small_steps(100004);
-        go_in_small_steps(262144); /* not small */
-        done();
-    }
-}
-END_TEST
-
-START_TEST(a_copy_stays_inside)
-{
-    struct hearth_buffer *buffer = NULL;
-    char bytes[64] = {0};
-    open_with(NULL, NULL);
-    ck_assert_int_eq(plugin->buffer_alloc(device, 64, &buffer, &err), 0);
-    ck_assert_int_eq(plugin->buffer_write(device, (struct hearth_view){buffer, 4}, bytes, 64, NULL, &err),
-                     HEARTH_EINTERNAL);
-    ck_assert_int_eq(plugin->buffer_read(device, bytes, (struct hearth_view){buffer, 65}, 1, NULL, &err),
-                     HEARTH_EINTERNAL);
-    plugin->buffer_free(device, buffer);
-    done();
-}
-END_TEST
-
 START_TEST(the_limit_is_told_and_kept)
 {
     struct hearth_device_info info = {.struct_size = sizeof info};
     struct hearth_buffer *buffer = NULL;
-    open_with("max_alloc=65536", "memory=1048576");
+    opencl_open("max_alloc=65536", "memory=1048576");
     ck_assert_int_eq(plugin->describe(0, &info, &err), 0);
     ck_assert_uint_eq(info.max_buffer_bytes, 65536);
     ck_assert_uint_eq(info.memory_bytes, 1048576);
@@ -222,7 +65,7 @@ START_TEST(the_limit_is_told_and_kept)
     ck_assert_int_eq(plugin->buffer_alloc(device, 65537, &buffer, &err), HEARTH_EMEMORY);
     ck_assert_ptr_nonnull(strstr(err.text, "65537"));
     ck_assert_ptr_null(buffer);
-    done();
+    opencl_close();
 }
 END_TEST
 
@@ -233,7 +76,7 @@ START_TEST(wrong_options_are_refused)
                                         "fault=lost:",     "fault=hang:x", "fault=tired:1", "memory=little"};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         uint32_t n = 0;
-        int status = start(wrong[i], NULL, &n);
+        int status = opencl_start(wrong[i], NULL, &n);
         if (status == 0) { /* faults are read when a device is opened */
             status = plugin->open(0, &device, &err);
             plugin->stop();
@@ -272,7 +115,7 @@ START_TEST(a_device_tells_its_place)
         struct hearth_device_info info = {.struct_size = sizeof info};
         uint32_t n = 0;
         pretended = answers[i];
-        ck_assert_msg(start(NULL, NULL, &n) == 0, "%s", err.text);
+        ck_assert_msg(opencl_start(NULL, NULL, &n) == 0, "%s", err.text);
         ck_assert_int_eq(plugin->describe(0, &info, &err), 0);
         pretended = NULL;
         plugin->stop();
@@ -347,11 +190,11 @@ run_cached(bool from_cache, const char *when)
 {
     char option[80];
     snprintf(option, sizeof option, "cache=%s", folder);
-    open_with(option, NULL);
+    opencl_open(option, NULL);
     ck_assert_msg(run_rmsnorm() == 0, "%s: %s", when, err.text);
     ck_assert_msg((strstr(log_text, "comes from") != NULL) == from_cache, "%s: the cache was %sused", when,
                   from_cache ? "not " : "");
-    done();
+    opencl_close();
 }
 
 /* What becomes of the cache's file. */
@@ -402,41 +245,41 @@ END_TEST
 
 START_TEST(a_cache_that_cannot_be_is_done_without)
 {
-    open_with("cache=/dev/null/nowhere", NULL);
+    opencl_open("cache=/dev/null/nowhere", NULL);
     ck_assert_msg(run_rmsnorm() == 0, "%s", err.text);
-    done();
+    opencl_close();
 }
 END_TEST
 
 START_TEST(no_memory_is_said)
 {
-    open_with("fault=alloc:1", NULL);
+    opencl_open("fault=alloc:1", NULL);
     ck_assert_int_eq(run_rmsnorm(), HEARTH_EMEMORY);
     ck_assert_ptr_nonnull(strstr(err.text, "CL_MEM_OBJECT_ALLOCATION_FAILURE"));
     ck_assert_int_eq(run_rmsnorm(), 0); /* and it is over */
-    done();
-    open_with("fault=alloc:2", NULL); /* the weights' first slab: a smaller one serves */
+    opencl_close();
+    opencl_open("fault=alloc:2", NULL); /* the weights' first slab: a smaller one serves */
     ck_assert_msg(run_rmsnorm() == 0, "%s", err.text);
-    done();
+    opencl_close();
 }
 END_TEST
 
 START_TEST(a_failed_build_names_its_file)
 {
-    open_with("fault=build:norm", NULL);
+    opencl_open("fault=build:norm", NULL);
     ck_assert_int_eq(run_rmsnorm(), HEARTH_EDEVICE);
     ck_assert_ptr_nonnull(strstr(err.text, "kernels-cl/norm.cl"));
-    done();
+    opencl_close();
 }
 END_TEST
 
 START_TEST(a_lost_device_stays_lost)
 {
-    open_with("fault=device:0,lost:2", NULL);
+    opencl_open("fault=device:0,lost:2", NULL);
     ck_assert_int_eq(run_rmsnorm(), 0);
     ck_assert_int_eq(run_rmsnorm(), HEARTH_ELOST);
     ck_assert_int_eq(run_rmsnorm(), HEARTH_ELOST);
-    done();
+    opencl_close();
 }
 END_TEST
 
@@ -444,7 +287,7 @@ END_TEST
 static void
 open_hung(struct hearth_buffer **ret_buffer, uint64_t size, struct hearth_event **ret_event)
 {
-    open_with("fault=hang:2", "timeout=0.2");
+    opencl_open("fault=hang:2", "timeout=0.2");
     ck_assert_int_eq(run_rmsnorm(), 0);
     ck_assert_int_eq(plugin->buffer_alloc(device, size, ret_buffer, &err), 0);
     ck_assert_int_eq(plugin->submit(device, NULL, 0, NULL, 0, ret_event, &err), 0);
@@ -463,7 +306,7 @@ START_TEST(a_hung_device_is_not_waited_for)
     ck_assert_int_eq(plugin->submit(device, NULL, 0, NULL, 0, NULL, &err), HEARTH_ELOST);
     plugin->event_free(device, event);
     plugin->buffer_free(device, buffer);
-    done();
+    opencl_close();
 }
 END_TEST
 
@@ -483,7 +326,7 @@ START_TEST(a_copy_behind_a_hung_submission_gives_up)
         ck_assert_int_eq(plugin->submit(device, NULL, 0, NULL, 0, NULL, &err), HEARTH_ELOST);
         plugin->event_free(device, event);
         plugin->buffer_free(device, buffer);
-        done();
+        opencl_close();
         for (size_t at = 0; at < sizeof bytes; at++) {
             ck_assert_int_eq(bytes[at], 0x5A);
         }
@@ -553,7 +396,7 @@ START_TEST(wrong_routes_stay_inside)
                                                 {0, 1, UINT32_MAX, 1.0f}, {UINT32_MAX, 2, 0, 1.0f}, {0, 3, 0, 1.0f}};
     struct hearth_route many[64];
     float rows[N_SLOTS + 2][DIM];
-    open_with(NULL, NULL);
+    opencl_open(NULL, NULL);
     struct hearth_weight *expert = make_expert();
     for (uint32_t i = 0; i < 64; i++) {
         many[i] = wrong[i % 6];
@@ -569,7 +412,7 @@ START_TEST(wrong_routes_stay_inside)
         }
     }
     plugin->weight_free(device, expert);
-    done();
+    opencl_close();
 }
 END_TEST
 
@@ -580,11 +423,11 @@ START_TEST(a_trace_names_what_ran)
     snprintf(path, sizeof path, "opencl_trace.%ld", (long)getpid());
     snprintf(other_path, sizeof other_path, "%s.0", path);
     snprintf(option, sizeof option, "trace=%s", path);
-    open_with(option, NULL);
+    opencl_open(option, NULL);
     ck_assert_msg(plugin->open(0, &other, &err) == 0, "%s", err.text);
     ck_assert_msg(run_rmsnorm() == 0, "%s", err.text);
     plugin->close(other);
-    done();
+    opencl_close();
     ck_assert_int_eq(unlink(other_path), 0);
     struct json_object *trace = json_object_from_file(path), *events = NULL, *last, *name = NULL, *time = NULL;
     ck_assert_ptr_nonnull(trace);
@@ -603,17 +446,8 @@ END_TEST
 int
 main(void)
 {
-    uint32_t n = 0;
-    if (start(NULL, NULL, &n) < 0 || n == 0) {
-        printf("opencl_test: no OpenCL device: skipped\n");
-        return SKIPPED;
-    }
-    plugin->stop();
-    Suite *suite = suite_create("opencl");
     TCase *tests = tcase_create("plumbing");
     tcase_set_timeout(tests, 120);
-    tcase_add_test(tests, copies_keep_every_byte);
-    tcase_add_test(tests, a_copy_stays_inside);
     tcase_add_test(tests, the_limit_is_told_and_kept);
     tcase_add_test(tests, wrong_options_are_refused);
     tcase_add_test(tests, a_device_tells_its_place);
@@ -626,11 +460,5 @@ main(void)
     tcase_add_test(tests, a_hung_device_is_not_waited_for);
     tcase_add_test(tests, a_copy_behind_a_hung_submission_gives_up);
     tcase_add_test(tests, a_trace_names_what_ran);
-    suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK); /* a driver's threads do not follow into a child */
-    srunner_run_all(runner, CK_NORMAL);
-    const int n_failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return n_failed == 0 ? 0 : 1;
+    return opencl_run_all("opencl", tests);
 }

@@ -5,13 +5,13 @@
  *   lacks         names of operations, separated by '|'; "all-but:" in front turns the list round
  *   memory_bytes  what it claims to have; default: unknown
  *   devices       how many of it there are; default: 1
- *   align_bytes   of view offsets; default: coarser than one token's streams in the golden cases, so that neither a head
- *                 can begin at any token nor an expert's slot be a view
+ *   align_bytes   of view offsets; default: coarser than one token's streams in the golden cases, so that neither a
+ *                 head can begin at any token nor an expert's slot be a view
  *   host          "yes": its memory is the host's after all
- *   fault         CALL:N:END: at the N-th CALL (open, alloc, write, read, weight, submit, wait, refill) the device is
- *                 `lost`, `hang`s, `breaks` or has no `memory`, for good; or it has a `shortage`, and goes on.  A
- *                 submission that hangs is accepted, and nothing behind it ends.  Whoever asks again after the end, other
- *                 than to free things, is named in the log; so is, at stop, how often each call was made
+ *   fault         CALL:N:END: at the N-th CALL (open, alloc, write, read, weight, submit, wait, refill) the device
+ *                 is `lost`, `hang`s, `breaks` or has no `memory`, for good; or it has a `shortage`, and goes on.  A
+ *                 submission that hangs is accepted, and nothing behind it ends.  Whoever asks again after the end,
+ *                 other than to free things, is named in the log; so is, at stop, how often each call was made
  *   victim        the index of the one device to which that happens, and whose calls are counted; default: all
  *   spoils        names an operation whose first output it spoils: rmsnorm or expert_ffn
  *   packs         right or wrong: it packs weights ahead, one behind the other as they are, or with one bit of each
@@ -427,8 +427,9 @@ partial_event_wait(struct hearth_device *device, struct hearth_event *event, uin
     .start = partial_start, .stop = partial_stop, .describe = partial_describe, .open = partial_open,                  \
     .close = ref_close, .buffer_alloc = partial_buffer_alloc, .buffer_free = host_buffer_free,                         \
     .buffer_write = partial_buffer_write, .buffer_read = partial_buffer_read, .buffer_host = host_buffer_host,         \
-    .weight_create = partial_weight_create, .weight_free = partial_weight_free, .supports = partial_supports,              \
-    .submit = partial_submit, .event_wait = partial_event_wait, .event_free = host_event_free
+    .weight_create = partial_weight_create, .weight_free = partial_weight_free,                                        \
+    .supports = partial_supports, .submit = partial_submit, .event_wait = partial_event_wait,                          \
+    .event_free = host_event_free
 
 #if defined PARTIAL_OLDER
 /* Minor 0's table, word for word, and behind it what no reader of struct_size ever sees. */

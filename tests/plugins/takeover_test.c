@@ -137,7 +137,7 @@ START_TEST(experts_on_both)
 }
 END_TEST
 
-/* Bytes that hold all but the experts and room for their loans: whole chunks borrow them, the rest the host computes. */
+/* Bytes for all but the experts, and for their loans: whole chunks borrow them, the rest is computed by the host. */
 START_TEST(experts_on_loan)
 {
     borrow_tokens = CHUNK;

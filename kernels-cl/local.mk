@@ -6,7 +6,9 @@ KERNELS_CL = \
 	kernels-cl/attend.cl \
 	kernels-cl/attend_mma.cl \
 	kernels-cl/beside.cl \
+	kernels-cl/between.cl \
 	kernels-cl/bf16_mma.cl \
+	kernels-cl/collapse.cl \
 	kernels-cl/compress.cl \
 	kernels-cl/embed.cl \
 	kernels-cl/expert.cl \

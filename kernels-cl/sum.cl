@@ -6,7 +6,7 @@
  *
  * A work item is one element of one token, WIDE: four.  Native numerics: the bits of moe_sum are the contract's
  * (docs/numerics.md).  What an item reads is asked for before it uses any of it, but the parts, whose order must be
- * known. */
+ * known.  With BETWEEN the text stands before between.cl, which has the kernel. */
 
 #ifdef WIDE
 typedef float4 place_t;
@@ -84,6 +84,7 @@ add_parts(const struct parts *parts, const local uint *order, place_t shared, ui
     return rounded(sum + shared);
 }
 
+#ifndef BETWEEN
 /* order: [TOP_K + 1] */
 kernel void
 moe_sum(PLACE_CONST(parts), PLACE_CONST(routes), PLACE(shared), PLACE(y), uint n, uint dim, local uint *order)
@@ -100,22 +101,46 @@ moe_sum(PLACE_CONST(parts), PLACE_CONST(routes), PLACE(shared), PLACE(y), uint n
     }
 }
 #endif
+#endif
 
 #ifdef STREAMS
-/* Place d of token t: X'_k = post[k] result + sum_j comb[j][k] X_j.  x: [STREAMS][dim] from the place on; old: what is
- * there */
+/* What a stream is made of: shares of the result and of all streams. */
+struct shares {
+    float result, old[STREAMS];
+};
+
+static inline struct shares
+shares_of(const global float *posts, const global float *combs, uint k)
+{
+    struct shares shares = {.result = posts[k]};
+#pragma unroll
+    for (uint j = 0; j < STREAMS; j++) {
+        shares.old[j] = combs[j * STREAMS + k];
+    }
+    return shares;
+}
+
+/* A place of X'_k = post[k] result + sum_j comb[j][k] X_j.  old: of all streams */
+static inline place_t
+returned(const place_t *old, const struct shares *shares, place_t result)
+{
+    place_t sum = shares->result * result;
+#pragma unroll
+    for (uint j = 0; j < STREAMS; j++) {
+        sum = fma((place_t)(shares->old[j]), old[j], sum);
+    }
+    return rounded(sum);
+}
+
+/* The place of all streams.  x: [STREAMS][dim] from it on; old: what is there */
 static inline void
 give_back(global float *x, const place_t *old, const global float *posts, const global float *combs, place_t result,
           uint dim)
 {
 #pragma unroll
     for (uint k = 0; k < STREAMS; k++) {
-        place_t sum = posts[k] * result;
-#pragma unroll
-        for (uint j = 0; j < STREAMS; j++) {
-            sum = fma((place_t)(combs[j * STREAMS + k]), old[j], sum);
-        }
-        *(global place_t *)(x + (ulong)k * dim) = rounded(sum);
+        const struct shares shares = shares_of(posts, combs, k);
+        *(global place_t *)(x + (ulong)k * dim) = returned(old, &shares, result);
     }
 }
 
@@ -132,6 +157,7 @@ load_streams(const global float *x, uint dim, bool is_own, place_t *ret_old)
     }
 }
 
+#ifndef BETWEEN
 kernel void
 mhc_post(PLACE(streams), PLACE(result), PLACE_CONST(post), PLACE_CONST(comb), uint dim)
 {
@@ -170,5 +196,6 @@ moe_sum_post(PLACE_CONST(parts), PLACE_CONST(routes), PLACE(shared), PLACE(y), P
                   AT_CONST(float, comb) + (ulong)t * STREAMS * STREAMS, result, dim);
     }
 }
+#endif
 #endif
 #endif

@@ -172,11 +172,11 @@ ocl_counter(struct ocl_call *call)
     struct hearth_device *device = call->device;
     if (call->status == 0 && device->counter == NULL) {
         cl_int code;
-        cl_mem counter = ocl_mem_create(device, sizeof(uint32_t), &code);
-        if (!ocl_call_cl(call, code, "a counter")) {
+        cl_mem counter = ocl_mem_create(device, OCL_N_COUNTERS * sizeof(uint32_t), &code);
+        if (!ocl_call_cl(call, code, "counters")) {
             return nowhere;
         }
-        ocl_fill(call, (struct ocl_span){counter, 0}, 0, sizeof(uint32_t));
+        ocl_fill(call, (struct ocl_span){counter, 0}, 0, OCL_N_COUNTERS * sizeof(uint32_t));
         device->counter = counter;
     }
     return (struct ocl_span){device->counter, 0};

@@ -8,6 +8,8 @@ backends_opencl_libopencl_la_SOURCES = \
 	backends/opencl/attend_mma.c \
 	backends/opencl/beside.c \
 	backends/opencl/beside.h \
+	backends/opencl/between.c \
+	backends/opencl/between.h \
 	backends/opencl/bf16_mma.c \
 	backends/opencl/buffer.c \
 	backends/opencl/cache.c \

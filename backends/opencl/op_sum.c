@@ -5,25 +5,17 @@
 
 #include <stdio.h>
 
-#include "backends/opencl/product.h"
+#include "backends/opencl/between.h"
 #include "backends/opencl/rows.h"
 
 #define PLACE_ITEMS 64u
 #define MAX_STREAMS 1024u
 
-struct sum {
-    struct ocl_span parts, routes, shared, y;
-};
-
-struct post {
-    struct ocl_span streams, post, comb;
-};
-
-static struct sum
-find_sum(struct ocl_call *call, const struct hearth_op_moe_sum *op)
+struct ocl_sum
+ocl_sum_find(struct ocl_call *call, const struct hearth_op_moe_sum *op)
 {
     const uint64_t n_routes = (uint64_t)op->n * op->top_k;
-    const struct sum sum = {
+    const struct ocl_sum sum = {
         .parts = ocl_view_f32(call, "parts", op->parts, n_routes, op->dim),
         .routes = ocl_view(call, "routes", op->routes, n_routes, 1, sizeof(struct hearth_route)),
         .shared = ocl_view_f32(call, "shared", op->shared, op->n, op->dim),
@@ -33,13 +25,14 @@ find_sum(struct ocl_call *call, const struct hearth_op_moe_sum *op)
     return sum;
 }
 
-static struct post
-find_post(struct ocl_call *call, const struct hearth_op_mhc_post *op)
+struct ocl_post
+ocl_post_find(struct ocl_call *call, const struct hearth_op_mhc_post *op)
 {
     const uint64_t n_streams = op->n_streams;
     ocl_call_check(call, n_streams > 0 && n_streams <= MAX_STREAMS, "n_streams: 1 .. 1024 wanted");
-    return (struct post){
+    return (struct ocl_post){
         .streams = ocl_view_f32(call, "streams", op->streams, op->n, n_streams * op->dim),
+        .result = ocl_view_f32(call, "result", op->result, op->n, op->dim),
         .post = ocl_view_f32(call, "post", op->post, op->n, n_streams),
         .comb = ocl_view_f32(call, "comb", op->comb, op->n, n_streams * n_streams),
     };
@@ -47,7 +40,7 @@ find_post(struct ocl_call *call, const struct hearth_op_mhc_post *op)
 
 /* Whether items take four elements each, by 16 bytes. */
 static bool
-sum_is_wide(const struct sum *sum, uint32_t dim)
+sum_is_wide(const struct ocl_sum *sum, uint32_t dim)
 {
     return dim % 4 == 0 && (sum->parts.offset | sum->shared.offset | sum->y.offset) % 16 == 0;
 }
@@ -61,7 +54,7 @@ launch_places(struct ocl_call *call, struct ocl_kernel *kernel, uint32_t n, uint
 }
 
 static void
-arg_sum(struct ocl_call *call, struct ocl_kernel *kernel, const struct sum *sum)
+arg_sum(struct ocl_call *call, struct ocl_kernel *kernel, const struct ocl_sum *sum)
 {
     ocl_arg_span(call, kernel, sum->parts);
     ocl_arg_span(call, kernel, sum->routes);
@@ -99,7 +92,7 @@ find_kernel(struct ocl_call *call, uint32_t n_streams, const struct hearth_op_mo
 void
 ocl_moe_sum(struct ocl_call *call, const struct hearth_op_moe_sum *op)
 {
-    const struct sum sum = find_sum(call, op);
+    const struct ocl_sum sum = ocl_sum_find(call, op);
     const bool is_wide = sum_is_wide(&sum, op->dim);
     struct ocl_kernel *kernel = find_kernel(call, 0, op, is_wide, "moe_sum");
     arg_sum(call, kernel, &sum);
@@ -109,12 +102,11 @@ ocl_moe_sum(struct ocl_call *call, const struct hearth_op_moe_sum *op)
 void
 ocl_mhc_post(struct ocl_call *call, const struct hearth_op_mhc_post *op)
 {
-    const struct post post = find_post(call, op);
-    const struct ocl_span result = ocl_view_f32(call, "result", op->result, op->n, op->dim);
-    const bool is_wide = op->dim % 4 == 0 && (post.streams.offset | result.offset) % 16 == 0;
+    const struct ocl_post post = ocl_post_find(call, op);
+    const bool is_wide = op->dim % 4 == 0 && (post.streams.offset | post.result.offset) % 16 == 0;
     struct ocl_kernel *kernel = find_kernel(call, op->n_streams, NULL, is_wide, "mhc_post");
     ocl_arg_span(call, kernel, post.streams);
-    ocl_arg_span(call, kernel, result);
+    ocl_arg_span(call, kernel, post.result);
     ocl_arg_span(call, kernel, post.post);
     ocl_arg_span(call, kernel, post.comb);
     ocl_arg_u32(call, kernel, op->dim);
@@ -137,8 +129,8 @@ ocl_sum_and_post(struct ocl_call *call, const struct hearth_command *first, cons
 {
     const struct hearth_op_moe_sum *sum_op = &first->args.moe_sum;
     const struct hearth_op_mhc_post *post_op = &second->args.mhc_post;
-    const struct sum sum = find_sum(call, sum_op);
-    const struct post post = find_post(call, post_op);
+    const struct ocl_sum sum = ocl_sum_find(call, sum_op);
+    const struct ocl_post post = ocl_post_find(call, post_op);
     const bool is_wide = sum_is_wide(&sum, sum_op->dim) && post.streams.offset % 16 == 0;
     struct ocl_kernel *kernel = find_kernel(call, post_op->n_streams, sum_op, is_wide, "moe_sum_post");
     arg_sum(call, kernel, &sum);

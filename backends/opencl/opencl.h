@@ -125,6 +125,7 @@ struct ocl_kernel {
 #define OCL_MAX_SLABS 4096u
 #define OCL_SCRATCH_ALIGN 256u
 #define OCL_MAX_OUTGROWN 48u /* doublings of a size that fits 64 bits */
+#define OCL_N_COUNTERS 4u
 
 struct hearth_device {
     cl_platform_id platform;
@@ -142,7 +143,7 @@ struct hearth_device {
     uint64_t scratch_bytes, scratch_used;
     cl_mem outgrown[OCL_MAX_OUTGROWN]; /* until the command ends */
     uint32_t n_outgrown;
-    cl_mem counter;             /* a u32, 0 between kernels; NULL: not asked for yet */
+    cl_mem counter;             /* u32 [OCL_N_COUNTERS], 0 between kernels; NULL: not asked for yet */
     struct ocl_upload *uploads; /* host memory that the queue still reads */
     pthread_mutex_t lock;    /* slabs, staging */
     struct ocl_slab *slabs;  /* [OCL_MAX_SLABS] */
@@ -200,7 +201,7 @@ struct ocl_span ocl_table(struct ocl_call *call, const char *name, const struct 
                           uint64_t cols);
 /* n * size bytes, aligned to 256, until the command ends: the next command's scratch may be the same bytes. */
 struct ocl_span ocl_scratch(struct ocl_call *call, uint64_t n, uint64_t size);
-/* The device's counter of work-groups (is_last_group of group.cl). */
+/* The device's OCL_N_COUNTERS counters of work-groups (is_last_group of group.cl). */
 struct ocl_span ocl_counter(struct ocl_call *call);
 /* span, `bytes` further. */
 static inline struct ocl_span
@@ -252,9 +253,11 @@ void ocl_linears(struct ocl_call *call, const struct hearth_command *commands, s
 size_t ocl_count_router(const struct hearth_command *commands, size_t n_commands);
 /* So many, the router's and the shared expert's together. */
 void ocl_router_and_shared(struct ocl_call *call, const struct hearth_command *commands, size_t n_commands);
-/* Whether the second command is an mhc_post of what the first one, a moe_sum, makes; and both, together. */
-bool ocl_is_sum_and_post(const struct hearth_command *first, const struct hearth_command *second);
-void ocl_sum_and_post(struct ocl_call *call, const struct hearth_command *first, const struct hearth_command *second);
+/* How many commands from the first on, a moe_sum or mhc_post, are what lies between two sublayers: the mhc_post of what
+ * the moe_sum makes, the mhc_pre of its streams. */
+size_t ocl_count_between(const struct hearth_command *commands, size_t n_commands);
+/* So many, together. */
+void ocl_between(struct ocl_call *call, const struct hearth_command *commands, size_t n_commands);
 /* How many commands from the first on, a query_rope, are what attention wants of the same new tokens, apart in memory:
  * a kv_append, index_query, compress; an index_topk may stand among them. */
 size_t ocl_count_ready(const struct hearth_command *commands, size_t n_commands);

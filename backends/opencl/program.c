@@ -21,7 +21,9 @@ static const struct {
 } under_some[] = {
     {"attend_mma", {"mma"}},
     {"beside", {"mma", "several", "tensor", "few", "bf16_mma", "norm", "routes"}},
+    {"between", {"mhc", "collapse", "sum"}},
     {"bf16_mma", {"mma", "several"}},
+    {"collapse", {"mhc"}},
     {"few", {"mma", "tensor"}},
     {"index_mma", {"mma"}},
     {"many", {"mma", "tensor", "tile"}},

@@ -33,26 +33,6 @@ ocl_supports(const struct hearth_device *device, uint32_t op, uint32_t numerics)
     return op != HEARTH_OP_EXPERT_FFN || numerics == HEARTH_EXACT || device->caps.exact_divide;
 }
 
-/* Two commands as one launch. */
-static const struct pair {
-    bool (*is)(const struct hearth_command *first, const struct hearth_command *second);
-    void (*run)(struct ocl_call *call, const struct hearth_command *first, const struct hearth_command *second);
-} pairs[] = {
-    {ocl_is_sum_and_post, ocl_sum_and_post},
-};
-
-/* NULL: they are none. */
-static const struct pair *
-find_pair(const struct hearth_command *first, const struct hearth_command *second)
-{
-    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
-        if (pairs[i].is(first, second)) {
-            return &pairs[i];
-        }
-    }
-    return NULL;
-}
-
 /* Several commands from one of this kind on. */
 static const struct several {
     uint32_t first;
@@ -62,6 +42,8 @@ static const struct several {
     {HEARTH_OP_LINEAR, ocl_count_linears, ocl_linears},
     {HEARTH_OP_QUERY_ROPE, ocl_count_ready, ocl_ready},
     {HEARTH_OP_ROUTER, ocl_count_router, ocl_router_and_shared},
+    {HEARTH_OP_MOE_SUM, ocl_count_between, ocl_between},
+    {HEARTH_OP_MHC_POST, ocl_count_between, ocl_between},
 };
 
 /* NULL: none begin like this. */
@@ -81,10 +63,7 @@ static size_t
 count_together(const struct hearth_command *commands, size_t n)
 {
     const struct several *together = find_several(&commands[0]);
-    if (together != NULL) {
-        return together->count(commands, n);
-    }
-    return n > 1 && find_pair(&commands[0], &commands[1]) != NULL ? 2 : 1;
+    return together != NULL ? together->count(commands, n) : 1;
 }
 
 /* n commands: one, or what count_together found. */
@@ -103,10 +82,8 @@ run_commands(struct hearth_device *device, const struct hearth_command *command,
                             .err = err};
     if (n == 1) {
         operations[command->op].run(&call, command);
-    } else if (find_several(command) != NULL) {
-        find_several(command)->run(&call, command, n);
     } else {
-        find_pair(&command[0], &command[1])->run(&call, &command[0], &command[1]);
+        find_several(command)->run(&call, command, n);
     }
     ocl_scratch_reset(device);
     return call.status;

@@ -181,8 +181,9 @@ make_linear(struct hearth_view x, uint32_t n, uint32_t n_in, uint32_t n_out, uin
 struct hearth_view
 make_x(uint32_t n)
 {
-    static float values[MAX_TOKENS * TOP_K * DIM];
+    static float values[MAX_BYTES / sizeof(float)];
     const struct hearth_view x = make_view(sizeof(float) * n * DIM);
+    ck_assert_uint_le(n * DIM, MAX_BYTES / sizeof(float));
     for (uint32_t i = 0; i < n * DIM; i++) {
         values[i] = hearth_round_bf16((float)(int32_t)next_random() * 0x1p-30f);
     }
@@ -244,8 +245,9 @@ add_compress_outputs(const struct hearth_op_compress *op, struct output outputs[
 
 /* Returns how many there are. */
 static size_t
-outputs_of(const struct hearth_command *command, struct output outputs[2])
+outputs_of(const struct hearth_command *command, struct output outputs[3])
 {
+    const struct hearth_op_mhc_pre *pre = &command->args.mhc_pre;
     switch (command->op) {
     case HEARTH_OP_ROUTER:
         outputs[0] = (struct output){command->args.router.routes,
@@ -264,12 +266,20 @@ outputs_of(const struct hearth_command *command, struct output outputs[2])
             (struct output){command->args.expert_ffn.y, sizeof(float) * command->args.expert_ffn.n_slots * DIM, false};
         return 1;
     case HEARTH_OP_MOE_SUM:
-        outputs[0] = (struct output){command->args.moe_sum.y, sizeof(float) * command->args.moe_sum.n * DIM, false};
+        outputs[0] = (struct output){command->args.moe_sum.y,
+                                     sizeof(float) * command->args.moe_sum.n * command->args.moe_sum.dim, false};
         return 1;
     case HEARTH_OP_MHC_POST:
         outputs[0] = (struct output){command->args.mhc_post.streams,
-                                     sizeof(float) * command->args.mhc_post.n * N_STREAMS * DIM, true};
+                                     sizeof(float) * command->args.mhc_post.n * command->args.mhc_post.n_streams *
+                                         command->args.mhc_post.dim,
+                                     true};
         return 1;
+    case HEARTH_OP_MHC_PRE:
+        outputs[0] = (struct output){pre->normed, sizeof(float) * pre->n * pre->dim, false};
+        outputs[1] = (struct output){pre->post, sizeof(float) * pre->n * pre->n_streams, true};
+        outputs[2] = (struct output){pre->comb, sizeof(float) * pre->n * pre->n_streams * pre->n_streams, true};
+        return 3;
     case HEARTH_OP_QUERY_ROPE:
         outputs[0] = (struct output){command->args.query_rope.q,
                                      sizeof(float) * command->args.query_rope.n * N_HEADS * DIM, true};
@@ -307,6 +317,15 @@ all_outputs(const struct hearth_command *commands, size_t n, struct output outpu
     return n_outputs;
 }
 
+/* Poison, or where it is read as well, numbers near 1. */
+static void
+fill(unsigned char *bytes, size_t n, bool is_read)
+{
+    for (size_t i = 0; i < n; i++) {
+        bytes[i] = !is_read ? 0xA5 : i % 4 == 3 ? 0x3F : (unsigned char)((i + i / 251) * 167);
+    }
+}
+
 /* Runs `together` commands at a time; all outputs, poisoned before: what is not written, must not be written in
  * either run. */
 static void
@@ -316,7 +335,7 @@ run(const struct hearth_command *commands, size_t n, size_t together, unsigned c
     const size_t n_outputs = all_outputs(commands, n, outputs);
     for (size_t i = 0; i < n_outputs; i++) {
         ck_assert_uint_le(outputs[i].size, MAX_BYTES);
-        memset(results[i], outputs[i].is_read ? 0x3F : 0xA5, MAX_BYTES); /* what is read: numbers near 1 */
+        fill(results[i], outputs[i].size, outputs[i].is_read);
         write_view(outputs[i].view, results[i], outputs[i].size);
     }
     for (size_t i = 0; i < n; i += together) {

@@ -19,7 +19,7 @@ enum {
     INDEX_DIM = 128,
     INDEX_TOP_K = 5,
     MAX_COMMANDS = 16,
-    MAX_OUTPUTS = 2 * MAX_COMMANDS
+    MAX_OUTPUTS = 3 * MAX_COMMANDS
 };
 
 /* What a command writes; read: it reads it before. */

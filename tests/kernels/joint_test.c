@@ -150,6 +150,18 @@ START_TEST(router_and_experts)
 }
 END_TEST
 
+static struct hearth_view
+make_routes(uint32_t n)
+{
+    const struct hearth_view routes = make_view(n * TOP_K * sizeof(struct hearth_route));
+    struct hearth_route list[MAX_TOKENS * TOP_K];
+    for (uint32_t r = 0; r < n * TOP_K; r++) {
+        list[r] = (struct hearth_route){r / TOP_K, r, next_random() % N_EXPERTS, 1.0f};
+    }
+    write_view(routes, list, n * TOP_K * sizeof(struct hearth_route));
+    return routes;
+}
+
 /* What the experts made becomes one and returns to the streams; the second time another row returns. */
 START_TEST(a_sum_and_its_return)
 {
@@ -158,16 +170,10 @@ START_TEST(a_sum_and_its_return)
     }
     const uint32_t n = _i % 2 == 0 ? 1 : MAX_TOKENS;
     const uint32_t numerics = _i / 2 % 2 == 0 ? HEARTH_NATIVE : HEARTH_EXACT;
-    const struct hearth_view routes = make_view(n * TOP_K * sizeof(struct hearth_route));
-    struct hearth_route list[MAX_TOKENS * TOP_K];
-    for (uint32_t r = 0; r < n * TOP_K; r++) {
-        list[r] = (struct hearth_route){r / TOP_K, r, next_random() % N_EXPERTS, 1.0f};
-    }
-    write_view(routes, list, n * TOP_K * sizeof(struct hearth_route));
     struct hearth_command commands[2] = {{.op = HEARTH_OP_MOE_SUM, .numerics = numerics},
                                          {.op = HEARTH_OP_MHC_POST, .numerics = numerics}};
     commands[0].args.moe_sum = (struct hearth_op_moe_sum){.parts = make_x(n * TOP_K),
-                                                          .routes = routes,
+                                                          .routes = make_routes(n),
                                                           .shared = make_x(n),
                                                           .y = make_view(sizeof(float) * n * DIM),
                                                           .n = n,
@@ -181,6 +187,131 @@ START_TEST(a_sum_and_its_return)
                                                             .n_streams = N_STREAMS,
                                                             .dim = DIM};
     expect_same_bits(commands, 2);
+}
+END_TEST
+
+/* Rows of numbers that sums of many terms are made of. */
+static struct hearth_weight *
+make_rows(uint32_t dtype, uint32_t rows, uint32_t cols)
+{
+    const size_t n = (size_t)rows * cols;
+    float *values = take(n * sizeof(float));
+    uint16_t *bits = take(n * sizeof(uint16_t));
+    for (size_t i = 0; i < n; i++) {
+        values[i] = (float)(int32_t)next_random() * 0x1p-34f;
+        bits[i] = hearth_bf16_from_f32(values[i]);
+    }
+    const bool is_bf16 = dtype == HEARTH_BF16;
+    const struct hearth_matrix matrix = {.dtype = dtype,
+                                         .rows = rows,
+                                         .cols = cols,
+                                         .data = is_bf16 ? (const void *)bits : values,
+                                         .data_bytes = n * (is_bf16 ? sizeof(uint16_t) : sizeof(float))};
+    return make_weight(HEARTH_WEIGHT_LINEAR, &matrix, 1);
+}
+
+/* n_streams, and what mhc.cl and between.cl cut into pieces: parts of one, one, several, pieces of two streams; and
+ * what is not whole fours, or has too many streams or elements to be one launch. */
+static const struct {
+    uint32_t n_streams, dim, dtype;
+} streams_of[] = {
+    {1, 12, HEARTH_F32},  {4, 256, HEARTH_BF16}, {4, 1024, HEARTH_F32}, {4, 1028, HEARTH_BF16}, {5, 516, HEARTH_F32},
+    {7, 340, HEARTH_F32}, {4, 255, HEARTH_F32},  {9, 64, HEARTH_BF16},  {2, 9000, HEARTH_F32},
+};
+
+#define N_STREAMS_OF (sizeof streams_of / sizeof streams_of[0])
+
+/* A sum returns to the streams, of which the next sublayer's input is made; its result, and so on: five commands. */
+static void
+make_between(size_t which, uint32_t n, uint32_t numerics, struct hearth_command commands[5])
+{
+    const uint32_t n_streams = streams_of[which].n_streams, dim = streams_of[which].dim;
+    const uint32_t n_mix = (2 + n_streams) * n_streams;
+    const struct hearth_view streams = make_view(sizeof(float) * n * n_streams * dim);
+    const struct hearth_view post = make_view(sizeof(float) * n * n_streams);
+    const struct hearth_view comb = make_view(sizeof(float) * n * n_streams * n_streams);
+    const struct hearth_view normed = make_view(sizeof(float) * n * dim);
+    commands[0] = (struct hearth_command){.op = HEARTH_OP_MOE_SUM, .numerics = numerics};
+    commands[0].args.moe_sum = (struct hearth_op_moe_sum){.parts = make_x((n * TOP_K * dim + DIM - 1) / DIM),
+                                                          .routes = make_routes(n),
+                                                          .shared = make_x((n * dim + DIM - 1) / DIM),
+                                                          .y = make_view(sizeof(float) * n * dim),
+                                                          .n = n,
+                                                          .top_k = TOP_K,
+                                                          .dim = dim};
+    for (uint32_t i = 1; i < 5; i += 2) {
+        commands[i] = (struct hearth_command){.op = HEARTH_OP_MHC_POST, .numerics = numerics};
+        commands[i].args.mhc_post = (struct hearth_op_mhc_post){.streams = streams,
+                                                                .result = i == 1 ? commands[0].args.moe_sum.y
+                                                                                 : make_x((n * dim + DIM - 1) / DIM),
+                                                                .post = post,
+                                                                .comb = comb,
+                                                                .n = n,
+                                                                .n_streams = n_streams,
+                                                                .dim = dim};
+        commands[i + 1] = (struct hearth_command){.op = HEARTH_OP_MHC_PRE, .numerics = numerics};
+        commands[i + 1].args.mhc_pre =
+            (struct hearth_op_mhc_pre){.streams = streams,
+                                       .normed = normed,
+                                       .post = post,
+                                       .comb = comb,
+                                       .fn = make_rows(streams_of[which].dtype, n_mix, n_streams * dim),
+                                       .base = make_vector(n_mix),
+                                       .scale = make_vector(3),
+                                       .norm = make_vector(dim),
+                                       .n = n,
+                                       .n_streams = n_streams,
+                                       .dim = dim,
+                                       .n_sinkhorn = 3,
+                                       .norm_eps = 1e-6f,
+                                       .hc_eps = 1e-6f};
+    }
+}
+
+/* All together, and without the sum; one token, as many as go together, and more. */
+START_TEST(between_sublayers)
+{
+    static const uint32_t n_tokens[] = {1, 3, 4, 5};
+    if (device == NULL) {
+        return;
+    }
+    const uint32_t numerics = _i % 2 == 0 ? HEARTH_NATIVE : HEARTH_EXACT;
+    for (size_t i = 0; i < (streams_of[_i / 2].dim < 2048 ? 4 : 1); i++) {
+        struct hearth_command commands[5];
+        make_between((size_t)_i / 2, n_tokens[i], numerics, commands);
+        for (uint32_t turn = 0; turn < 2; turn++) { /* what one launch leaves behind, the next one meets */
+            expect_same_bits(commands, 5);
+        }
+        expect_same_bits(commands + 2, 3);
+        close_memory();
+    }
+}
+END_TEST
+
+/* Other streams, other tokens, memory that two of them use. */
+START_TEST(not_between_sublayers)
+{
+    if (device == NULL) {
+        return;
+    }
+    struct hearth_command commands[5];
+    make_between(1, 2, HEARTH_NATIVE, commands);
+    struct hearth_op_moe_sum *sum = &commands[0].args.moe_sum;
+    struct hearth_op_mhc_post *post = &commands[1].args.mhc_post;
+    struct hearth_op_mhc_pre *pre = &commands[2].args.mhc_pre;
+    if (_i == 0) {
+        pre->streams.offset = sizeof(float) * N_STREAMS * DIM;
+        pre->n = 1;
+    } else if (_i == 1) {
+        pre->normed = post->result;
+    } else if (_i == 2) {
+        sum->shared = sum->y;
+        commands[0].args.moe_sum.parts = make_x(2 * TOP_K);
+    } else {
+        pre->normed = sum->shared;
+        commands[3].args.mhc_post.result = sum->shared;
+    }
+    expect_same_bits(commands, 5);
 }
 END_TEST
 
@@ -324,6 +455,8 @@ main(void)
     tcase_add_loop_test(tests, experts_and_the_shared_one, 0, 4);
     tcase_add_loop_test(tests, router_and_experts, 0, 8);
     tcase_add_loop_test(tests, a_sum_and_its_return, 0, 8);
+    tcase_add_loop_test(tests, between_sublayers, 0, 2 * N_STREAMS_OF);
+    tcase_add_loop_test(tests, not_between_sublayers, 0, 4);
     tcase_add_loop_test(tests, what_attention_wants, 0, 8);
     tcase_add_loop_test(tests, what_attention_does_not_want_together, 0, 3);
     suite_add_tcase(suite, tests);

@@ -13,8 +13,8 @@
 #define MOST_TOKENS OCL_N_COUNTERS
 
 #define MOST_STREAMS 8u
-#define MOST_FOURS 16u /* in registers: HELD of collapse.cl */
-#define MOST_ROWS 9u   /* a work-group; the 25 of a V4 are three work-groups' */
+#define MOST_FOURS 16u /* of an item, in registers: HELD of collapse.cl */
+#define MOST_ROWS 9u   /* of a work-group: the 25 of a V4 are three work-groups' */
 
 struct between {
     struct ocl_sum sum; /* y.mem NULL: there is none */
@@ -86,6 +86,13 @@ ocl_count_between(const struct hearth_command *commands, size_t n_commands)
 
 /* ---- the launch ---- */
 
+/* A CPU's barriers cost more than its launches: it does this only where it stands in for a GPU (option mma). */
+static bool
+gains(const struct hearth_device *device)
+{
+    return ocl_tuning_of(device)->last_group && (!device->caps.is_cpu || device->uses_mma);
+}
+
 static bool
 fits(const struct ocl_call *call, const struct between *work)
 {
@@ -95,7 +102,7 @@ fits(const struct ocl_call *call, const struct between *work)
     const bool is_aligned = ocl_is_aligned(pre->streams) && ocl_is_aligned(pre->norm) && ocl_is_aligned(pre->normed) &&
                             ocl_is_aligned(work->post.result) && ocl_is_aligned(work->sum.parts) &&
                             ocl_is_aligned(work->sum.shared) && ocl_is_aligned(pre->fn->parts[0].data);
-    return ocl_tuning_of(call->device)->last_group && pre->dim % 4 == 0 && is_aligned && pre->fn->n_parts == 1 &&
+    return gains(call->device) && pre->dim % 4 == 0 && is_aligned && pre->fn->n_parts == 1 &&
            pre->n_streams <= MOST_STREAMS && n_fours <= MOST_FOURS && n_items >= ocl_dot_items(call);
 }
 

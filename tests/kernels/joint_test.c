@@ -455,10 +455,14 @@ main(void)
     tcase_add_loop_test(tests, experts_and_the_shared_one, 0, 4);
     tcase_add_loop_test(tests, router_and_experts, 0, 8);
     tcase_add_loop_test(tests, a_sum_and_its_return, 0, 8);
-    tcase_add_loop_test(tests, between_sublayers, 0, 2 * N_STREAMS_OF);
-    tcase_add_loop_test(tests, not_between_sublayers, 0, 4);
     tcase_add_loop_test(tests, what_attention_wants, 0, 8);
     tcase_add_loop_test(tests, what_attention_does_not_want_together, 0, 3);
+    suite_add_tcase(suite, tests);
+    tests = tcase_create("between sublayers"); /* one launch, if any, where a device stands in for another */
+    tcase_set_timeout(tests, 300);
+    tcase_add_checked_fixture(tests, open_with_mma, close_device);
+    tcase_add_loop_test(tests, between_sublayers, 0, 2 * N_STREAMS_OF);
+    tcase_add_loop_test(tests, not_between_sublayers, 0, 4);
     suite_add_tcase(suite, tests);
     tests = tcase_create("by matrix instructions");
     tcase_set_timeout(tests, 300);

@@ -4,16 +4,15 @@
  *
  * dots [n][N_MIX + 1][PIECES] f32 as mhc.cl has its parts; counters [n], as is_last_group of group.cl wants them
  *
- * A work-group makes a piece of the new streams, in local memory, and multiplies it by ROWS rows of fn, of which row
- * N_MIX is the streams themselves: DOT_ITEMS items a row.  Several work-groups make the same piece of the same old
+ * A work-group makes a piece of the new streams, in local memory, and multiplies it by ROWS_A_GROUP rows of fn,
+ * DOT_ITEMS items a row; row N_MIX is the streams themselves.  Several work-groups make the same piece of the same old
  * streams, so the new ones are not written before all have read them: a token's last work-group to finish makes them
- * once more, writes them, and collapses them.  Work done twice costs less than the launches it saves: of V4-Flash it is
- * 16 KB a work-group, from the second cache.
+ * once more, writes them, and collapses them.  What is read again is 20 KB a work-group where streams are four, and 24
+ * more where six experts are summed; it comes from the second cache, all at once.
  *
  * Every sum is made in the order of the kernels that do one thing each: the bits are theirs. */
 
 #define N_MIX ((2u + STREAMS) * STREAMS)
-#define N_TEAMS (GROUP / DOT_ITEMS)
 #define N_STEPS (PIECE / (4u * DOT_ITEMS))
 
 /* A token's streams, and what makes new ones of them. */
@@ -147,11 +146,11 @@ collapse_token(const struct token *token, const struct mixes *mixes, const globa
 /* Work-groups: pieces, groups of rows, tokens.  n: tokens */
 kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) WITH_SUBGROUPS void
 post_and_pre(PLACE(streams), PLACE(result), PLACE(old_post), PLACE(old_comb), PLACE(fn), PLACE(dots), PLACE(counters),
-             PLACE_CONST(base), PLACE_CONST(scale), PLACE_CONST(norm), PLACE(normed), PLACE(post), PLACE(comb),
+             PLACE_CONST(base), PLACE_CONST(scale), PLACE(norm), PLACE(normed), PLACE(post), PLACE(comb),
              uint n_iterations, float norm_eps, float hc_eps
 #ifdef TOP_K
              ,
-             PLACE_CONST(parts), PLACE_CONST(routes), PLACE_CONST(shared), uint n
+             PLACE_CONST(parts), PLACE_CONST(routes), PLACE(shared), uint n
 #endif
 )
 {

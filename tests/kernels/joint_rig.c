@@ -17,22 +17,26 @@ static struct hearth_buffer *buffers[64];
 static void *memories[128];
 static size_t n_weights, n_buffers, n_memories;
 static uint64_t noise;
-static const char *option_mma; /* of plugin opencl */
+static const char *option_mma, *option_subgroups; /* of plugin opencl */
 
 static const char *
 give_option(void *context, const char *key)
 {
     (void)context;
-    return strcmp(key, "threads") == 0 ? "3" : (strcmp(key, "mma") == 0 ? option_mma : NULL);
+    return strcmp(key, "threads") == 0     ? "3"
+           : strcmp(key, "mma") == 0       ? option_mma
+           : strcmp(key, "subgroups") == 0 ? option_subgroups
+                                           : NULL;
 }
 
 static const struct hearth_host host = {.struct_size = sizeof host, .option = give_option};
 
 static void
-open_with(const char *mma)
+open_with(const char *mma, const char *subgroups)
 {
     uint32_t n = 0;
     option_mma = mma;
+    option_subgroups = subgroups;
     noise = 88172645463325252u;
     ck_assert_int_eq(plugin->start(&host, &n, NULL), 0);
     device = NULL;
@@ -44,13 +48,19 @@ open_with(const char *mma)
 void
 open_device(void)
 {
-    open_with(NULL);
+    open_with(NULL, NULL);
 }
 
 void
 open_with_mma(void)
 {
-    open_with("yes");
+    open_with("yes", NULL);
+}
+
+void
+open_with_both(void)
+{
+    open_with("yes", "yes");
 }
 
 void

@@ -33,6 +33,7 @@ extern struct hearth_device *device; /* NULL: there is none */
 
 void open_device(void);
 void open_with_mma(void);
+void open_with_both(void); /* sub-groups, too */
 void close_memory(void);
 void close_device(void);
 uint32_t next_random(void);

@@ -464,6 +464,11 @@ main(void)
     tcase_add_loop_test(tests, between_sublayers, 0, 2 * N_STREAMS_OF);
     tcase_add_loop_test(tests, not_between_sublayers, 0, 4);
     suite_add_tcase(suite, tests);
+    tests = tcase_create("between sublayers, by sub-groups");
+    tcase_set_timeout(tests, 300);
+    tcase_add_checked_fixture(tests, open_with_both, close_device);
+    tcase_add_loop_test(tests, between_sublayers, 0, 2 * N_STREAMS_OF);
+    suite_add_tcase(suite, tests);
     tests = tcase_create("by matrix instructions");
     tcase_set_timeout(tests, 300);
     tcase_add_checked_fixture(tests, open_with_mma, close_device);

@@ -34,7 +34,7 @@ struct config_values {
     } model;
     struct {
         uint64_t length;        /* context.length, tokens; 0: the smaller of 32768 and the model's maximum */
-        uint64_t prefill_chunk; /* context.prefill_chunk, tokens per step */
+        uint64_t prefill_chunk; /* context.prefill_chunk, tokens per step; 0: as many as serve the plan */
     } context;
     struct {
         uint64_t threads;       /* cpu.threads; 0: one per core */

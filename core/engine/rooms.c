@@ -16,6 +16,8 @@
 #include "core/base/log.h"
 
 #define DEFAULT_CONTEXT 32768u
+#define DEFAULT_CHUNK 512u
+#define BORROWING_CHUNK 2048u /* likewise, of steps that borrow experts */
 #define MEASURE_SECONDS 0.2
 
 static bool
@@ -265,6 +267,42 @@ rooms_plan(struct rooms *rooms, struct hearth_error *err)
     return status;
 }
 
+/* Before any session is made: the state's rings are as long as steps ask for. */
+static void
+set_chunk(struct rooms *rooms, uint64_t chunk)
+{
+    rooms->chunk = (uint32_t)(chunk < rooms->context_length ? chunk : rooms->context_length);
+    rooms->format.ring_slots = state_ring_slots(model_shape(rooms->model), rooms->chunk);
+}
+
+static bool
+is_borrowing(const struct rooms *rooms)
+{
+    bool is = false;
+    for (uint32_t i = 0; rooms->plan && i < rooms->n_devices; i++) {
+        is = is || plan_loans(rooms->plan, i) > 0;
+    }
+    return is;
+}
+
+/* Devices and a plan.  Experts on loan come once a step: where nobody has said how long steps are, they are long then,
+ * if there is room. */
+static int
+plan_steps(struct rooms *rooms, struct hearth_error *err)
+{
+    const int status = rooms_plan(rooms, err);
+    const uint64_t chunk = rooms->chunk;
+    if (status < 0 || config_values(rooms->config)->context.prefill_chunk > 0 || !is_borrowing(rooms)) {
+        return status;
+    }
+    set_chunk(rooms, BORROWING_CHUNK);
+    if (rooms_plan(rooms, NULL) == HEARTH_OK && is_borrowing(rooms)) {
+        return HEARTH_OK;
+    }
+    set_chunk(rooms, chunk);
+    return rooms_plan(rooms, err);
+}
+
 /* What the configuration and the model say together. */
 static int
 settle_lengths(struct rooms *rooms, struct hearth_error *err)
@@ -280,16 +318,11 @@ settle_lengths(struct rooms *rooms, struct hearth_error *err)
     rooms->context_length = wanted > 0 ? wanted
                             : shape->max_positions < DEFAULT_CONTEXT ? shape->max_positions
                                                                      : DEFAULT_CONTEXT;
-    rooms->chunk = values->context.prefill_chunk < rooms->context_length
-                       ? (uint32_t)values->context.prefill_chunk
-                       : (uint32_t)rooms->context_length;
     rooms->borrow_tokens = (uint32_t)values->device.borrow_tokens;
     const bool is_exact = strcmp(values->model.numerics, "exact") == 0;
     rooms->numerics = is_exact ? HEARTH_EXACT : HEARTH_NATIVE;
-    rooms->format = (struct state_format){
-        .kv_format = is_exact ? HEARTH_KV_F32 : HEARTH_KV_PACKED,
-        .ring_slots = state_ring_slots(shape, rooms->chunk),
-    };
+    rooms->format.kv_format = is_exact ? HEARTH_KV_F32 : HEARTH_KV_PACKED;
+    set_chunk(rooms, values->context.prefill_chunk > 0 ? values->context.prefill_chunk : DEFAULT_CHUNK);
     return HEARTH_OK;
 }
 
@@ -318,7 +351,7 @@ rooms_open(struct rooms *rooms, const struct hearth_config *config, const struct
     }
     if (status == HEARTH_OK) {
         do {
-            status = rooms_plan(rooms, err);
+            status = plan_steps(rooms, err);
         } while (status < 0 && takeover_begin(rooms, status));
     }
     if (status < 0) {

@@ -44,6 +44,22 @@ with ref plan --json --set $small --set $borrow
 [ "$(json devices/0/bytes/experts_on_loan)" -gt 0 ] || fail "room for loans wanted"
 [ "$(json layers/3/experts_per_device/1)" -gt 0 ] || fail "experts on the host wanted"
 
+# steps of a length that nobody has set: long where experts are borrowed, if there is room
+# lengths TOKENS MEMORY OPTION...
+lengths()
+{
+    context=$1
+    memory=$2
+    shift 2
+    hearth_gives 0 plan --json -m "$pilot" -C "$context" --set plugins.load=opencl,ref \
+        --set plugins.options.opencl.memory="$memory" "$@"
+    json prefill_chunk
+}
+[ "$(lengths 700 60000000)" = 512 ] || fail "nothing to borrow: steps of 512 wanted"
+[ "$(lengths 700 40000000)" = 700 ] || fail "experts on loan: longer steps wanted"
+[ "$(lengths 700 40000000 --set context.prefill_chunk=600)" = 600 ] || fail "steps of the length that is set wanted"
+[ "$(lengths 4096 40000000)" = 512 ] || fail "no room for longer steps: 512 wanted"
+
 answer ref --set $small --set device.borrow_tokens=0
 cp out reference
 answer ref --set $small --set $borrow

@@ -38,7 +38,7 @@ START_TEST(defaults_are_usable)
 {
     const struct config_values *values = config_values(config);
     ck_assert_str_eq(values->model.numerics, "native");
-    ck_assert_uint_eq(values->context.prefill_chunk, 512);
+    ck_assert_uint_eq(values->context.prefill_chunk, 0);
     ck_assert_uint_ge(values->plugins.load.n, 1);
     ck_assert_str_eq(values->plugins.load.items[values->plugins.load.n - 1], "ref");
     ck_assert_str_eq(hearth_config_get(config, "plugins.load"), HEARTH_DEFAULT_PLUGINS);
@@ -102,7 +102,7 @@ static const struct {
     {"context:\n  length: 1.5\n",
      "t.yaml:2:11: context.length: an integer in [0, 9.00719925474099e+15] tokens wanted, \"1.5\" found"},
     {"context:\n  prefill_chunk: 12 apples\n",
-     "t.yaml:2:18: context.prefill_chunk: an integer in [1, 65536] tokens wanted, \"12 apples\" found"},
+     "t.yaml:2:18: context.prefill_chunk: an integer in [0, 65536] tokens wanted, \"12 apples\" found"},
     {"model:\n  numerics: fast\n", "t.yaml:2:13: model.numerics: one of native|exact wanted, \"fast\" found"},
     {"model:\n  numerics: nat\n", "t.yaml:2:13: model.numerics: one of native|exact wanted, \"nat\" found"},
     {"chat:\n  thinking: maybe\n", "t.yaml:2:13: chat.thinking: true or false wanted, \"maybe\" found"},

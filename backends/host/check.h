@@ -14,9 +14,9 @@ int host_error(struct hearth_error *err, int status, int native, const char *for
     __attribute__((format(printf, 4, 5)));
 int host_error_in(struct hearth_error *err, int status, const char *prefix, const char *format, va_list arguments)
     __attribute__((format(printf, 4, 0)));
-/* Whether every byte of the matrix is there.  index: for the error line.  Errors: EUNSUPPORTED, EINTERNAL. */
 /* Bytes that a matrix of this type and shape has.  False: there is none. */
 bool host_matrix_bytes(const struct hearth_matrix *matrix, uint64_t *ret_data, uint64_t *ret_scales);
+/* Whether every byte of the matrix is there.  index: for the error line.  Errors: EUNSUPPORTED, EINTERNAL. */
 int host_matrix_check(const struct hearth_matrix *matrix, size_t index, struct hearth_error *err);
 /* Whether rows * cols elements of size bytes, from an offset that is a multiple of align, lie in a buffer of
  * buffer_bytes.  name: for the error line.  Errors: EINTERNAL. */

@@ -125,11 +125,8 @@ static uint32_t
 share_work(const struct rooms *rooms, struct share shares[PLAN_MAX_DEVICES])
 {
     struct share total = {0, 0};
-    bool is_borrowed = false;
+    const bool is_borrowed = rooms->plan && plan_borrows(rooms->plan);
     uint32_t n = 0;
-    for (uint32_t i = 0; rooms->plan && i < rooms->n_devices; i++) {
-        is_borrowed = is_borrowed || plan_loans(rooms->plan, i) > 0;
-    }
     for (uint32_t i = 0; i < rooms->n_devices; i++) {
         /* while a device that failed has left no plan, the first stands for all */
         const double bytes = rooms->plan ? plan_read_bytes(rooms->plan, i, model_shape(rooms->model)->window) : i == 0;

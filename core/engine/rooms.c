@@ -275,16 +275,6 @@ set_chunk(struct rooms *rooms, uint64_t chunk)
     rooms->format.ring_slots = state_ring_slots(model_shape(rooms->model), rooms->chunk);
 }
 
-static bool
-is_borrowing(const struct rooms *rooms)
-{
-    bool is = false;
-    for (uint32_t i = 0; rooms->plan && i < rooms->n_devices; i++) {
-        is = is || plan_loans(rooms->plan, i) > 0;
-    }
-    return is;
-}
-
 /* Devices and a plan.  Experts on loan come once a step: where nobody has said how long steps are, they are long then,
  * if there is room. */
 static int
@@ -292,11 +282,11 @@ plan_steps(struct rooms *rooms, struct hearth_error *err)
 {
     const int status = rooms_plan(rooms, err);
     const uint64_t chunk = rooms->chunk;
-    if (status < 0 || config_values(rooms->config)->context.prefill_chunk > 0 || !is_borrowing(rooms)) {
+    if (status < 0 || config_values(rooms->config)->context.prefill_chunk > 0 || !plan_borrows(rooms->plan)) {
         return status;
     }
     set_chunk(rooms, BORROWING_CHUNK);
-    if (rooms_plan(rooms, NULL) == HEARTH_OK && is_borrowing(rooms)) {
+    if (rooms_plan(rooms, NULL) == HEARTH_OK && plan_borrows(rooms->plan)) {
         return HEARTH_OK;
     }
     set_chunk(rooms, chunk);

@@ -32,9 +32,8 @@ exec_loans_new(struct exec *exec, struct hearth_error *err)
 {
     const uint32_t n_experts = exec->shape->n_experts;
     for (uint32_t i = 0; i < PLAN_MAX_DEVICES; i++) {
-        uint32_t n = 0;
-        weights_loans(exec->weights, i, &n);
-        for (uint32_t set = 0; n > 0 && set < N_SETS; set++) {
+        const bool borrows = weights_loans(exec->weights, i) != NULL;
+        for (uint32_t set = 0; borrows && set < N_SETS; set++) {
             exec->loans[i][set].experts = calloc(n_experts, sizeof *exec->loans[i][set].experts);
             if (!exec->loans[i][set].experts) {
                 return error_no_memory(err, "experts on loan");
@@ -67,6 +66,13 @@ exec_can_lend(const struct exec *exec, uint32_t lanes, const struct graph_comman
     return can;
 }
 
+/* Loans of a set. */
+static uint32_t
+set_size(const struct exec *exec, uint32_t target)
+{
+    return plan_loans(exec->plan, target) / N_SETS;
+}
+
 /* An expert and who has it. */
 struct lender {
     const struct plugin_device *device;
@@ -97,12 +103,10 @@ static int
 run_set(struct exec *exec, uint32_t target, const struct graph_command *command, const uint32_t *experts, uint32_t n,
         struct hearth_error *err)
 {
-    uint32_t n_loans = 0;
     const uint32_t which = exec->next_loan;
     struct loan_set *set = &exec->loans[target][which];
     struct lane *lane = &exec->lanes[target];
-    struct hearth_weight *const *loans = weights_loans(exec->weights, target, &n_loans);
-    loans += which * (n_loans / N_SETS);
+    struct hearth_weight *const *loans = weights_loans(exec->weights, target) + which * set_size(exec, target);
     exec->next_loan = (which + 1) % N_SETS;
     int status = lane_wait(lane, set->submission, err);
     memset(set->experts, 0, exec->shape->n_experts * sizeof *set->experts);
@@ -138,9 +142,7 @@ exec_lend_experts(struct exec *exec, uint32_t lanes, const struct graph_command 
 {
     const uint32_t target = borrower(exec, command);
     const uint32_t n = find_foreign(exec, target, command);
-    uint32_t n_loans = 0;
-    weights_loans(exec->weights, target, &n_loans);
-    const uint32_t most = n_loans / N_SETS, n_sets = (n + most - 1) / most;
+    const uint32_t most = set_size(exec, target), n_sets = (n + most - 1) / most;
     int status = HEARTH_OK;
     if (lanes >> target & 1u) { /* its own, beside which the first set comes */
         status = exec_append(exec, target, command, NULL, err);

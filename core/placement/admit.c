@@ -125,11 +125,17 @@ give_experts(struct plan *plan, uint32_t device, bool own, uint32_t quota)
 }
 
 static bool
+is_lender(const struct plan_device *device)
+{
+    return device->is_host && device->lends_experts;
+}
+
+static bool
 has_lender(const struct plan *plan)
 {
     bool has = false;
     for (uint32_t i = 0; i < plan->n_devices; i++) {
-        has = has || (plan->devices[i].is_host && plan->devices[i].lends_experts);
+        has = has || is_lender(&plan->devices[i]);
     }
     return has;
 }
@@ -161,12 +167,7 @@ static bool
 may_take(const struct plan *plan, uint32_t device, enum home home)
 {
     const struct plan_device *facts = &plan->devices[device];
-    bool is_borrowed = false;
-    for (uint32_t i = 0; i < plan->n_devices; i++) {
-        is_borrowed = is_borrowed || plan->bytes[i][PLAN_LOANS] > 0;
-    }
-    return facts->supports[HEARTH_OP_EXPERT_FFN] &&
-           (home != HOME_LENDER || (is_borrowed && facts->is_host && facts->lends_experts));
+    return facts->supports[HEARTH_OP_EXPERT_FFN] && (home != HOME_LENDER || (plan_borrows(plan) && is_lender(facts)));
 }
 
 static void

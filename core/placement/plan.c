@@ -128,14 +128,28 @@ plan_alloc(struct plan *plan, struct hearth_error *err)
     return HEARTH_OK;
 }
 
+static bool
+are_alike(const struct expert_roles *a, const struct expert_roles *b)
+{
+    bool alike = true;
+    for (int i = 0; i < 3; i++) {
+        alike = alike && a->w[i].dtype == b->w[i].dtype && a->w[i].rows == b->w[i].rows && a->w[i].cols == b->w[i].cols;
+    }
+    return alike;
+}
+
 static void
 measure_experts(struct plan *plan, const struct model_roles *roles)
 {
     for (uint32_t layer = 0; layer < plan->shape->n_layers; layer++) {
-        for (uint32_t expert = 0; expert < plan->shape->n_experts; expert++) {
-            const uint64_t bytes = matrix_bytes(roles->layers[layer].experts[expert].w, 3);
+        for (uint32_t i = 0; i < plan->shape->n_experts; i++) {
+            const struct expert_roles *expert = &roles->layers[layer].experts[i];
+            const uint64_t bytes = matrix_bytes(expert->w, 3);
             if (bytes > plan->layer_expert_bytes[layer]) {
                 plan->layer_expert_bytes[layer] = bytes;
+            }
+            if (!are_alike(expert, &roles->layers[0].experts[0])) {
+                plan->n_loans = 0;
             }
         }
     }
@@ -238,6 +252,16 @@ uint32_t
 plan_loans(const struct plan *plan, uint32_t device)
 {
     return plan->bytes[device][PLAN_LOANS] > 0 ? plan->n_loans : 0;
+}
+
+bool
+plan_borrows(const struct plan *plan)
+{
+    bool borrows = false;
+    for (uint32_t i = 0; i < plan->n_devices; i++) {
+        borrows = borrows || plan_loans(plan, i) > 0;
+    }
+    return borrows;
 }
 
 uint32_t

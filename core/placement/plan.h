@@ -1,11 +1,11 @@
 /* core/placement/plan.h - a plan: which device does what, and whether it fits.
  *
  * Pure: same request, same plan; no I/O, calls no plugin.  Every operation of every row (parts.h) has one device, its
- * weights and state live there; every expert of every layer has a home of its own. The first device of the request is
+ * weights and state live there; every expert of every layer has a home of its own.  The first device of the request is
  * the home of all that it can do.  If it is an accelerator, those behind it that can do as much share the layers with
  * it.  Each has a range of them in proportion to its memory, whole: operations, state, experts; the first layer's
  * also embeds, the last one's makes the logits.  An operation that a layer's device lacks goes to the first device
- * that has it, and experts for which it has no room to the first that has room. */
+ * that has it, and experts for which it has no room to a host that lends them, or else to the first that has room. */
 #ifndef CORE_PLACEMENT_PLAN_H
 #define CORE_PLACEMENT_PLAN_H
 
@@ -71,8 +71,10 @@ uint32_t plan_op_device(const struct plan *plan, uint32_t row, enum hearth_op op
 uint32_t plan_expert_device(const struct plan *plan, uint32_t layer, uint32_t expert);
 /* The devices that hold at least one expert of the layer, as bits. */
 uint32_t plan_expert_devices(const struct plan *plan, uint32_t layer);
-/* Experts that the device has room to borrow: the request's n_loans or, if it has no cause to or no room, 0. */
+/* Experts that the device has room to borrow: the request's n_loans or, if it has no cause to or no room, 0.  Any may
+ * take the place of any: all of the model have the same types and shapes, or nobody borrows. */
 uint32_t plan_loans(const struct plan *plan, uint32_t device);
+bool plan_borrows(const struct plan *plan); /* whether some device does */
 /* Where the KV state of the layer lives. */
 uint32_t plan_state_device(const struct plan *plan, uint32_t layer);
 bool plan_uses_device(const struct plan *plan, uint32_t device);

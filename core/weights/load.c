@@ -194,30 +194,12 @@ load_ropes(struct weights *weights, struct hearth_error *err)
     return HEARTH_OK;
 }
 
-/* Whether all experts have the types and shapes of the first layer's first, so that any may take the place of any. */
-static bool
-experts_are_alike(const struct weights *weights)
-{
-    const struct hearth_matrix *first = weights->roles->layers[0].experts[0].w;
-    bool alike = true;
-    for (uint32_t layer = 0; layer < weights->shape->n_layers; layer++) {
-        for (uint32_t expert = 0; expert < weights->shape->n_experts; expert++) {
-            const struct hearth_matrix *w = weights->roles->layers[layer].experts[expert].w;
-            for (int i = 0; i < 3; i++) {
-                alike = alike && w[i].dtype == first[i].dtype && w[i].rows == first[i].rows &&
-                        w[i].cols == first[i].cols;
-            }
-        }
-    }
-    return alike;
-}
-
 /* What they hold at first is never used. */
 static int
 load_loans(struct weights *weights, struct hearth_error *err)
 {
     const struct hearth_matrix *matrices = weights->roles->layers[0].experts[0].w;
-    for (uint32_t i = 0; i < PLAN_MAX_DEVICES && experts_are_alike(weights); i++) {
+    for (uint32_t i = 0; i < PLAN_MAX_DEVICES; i++) {
         const uint32_t n = plan_uses_device(weights->plan, i) ? plan_loans(weights->plan, i) : 0;
         if (n == 0) {
             continue;

@@ -114,9 +114,8 @@ weights_rope(const struct weights *weights, uint32_t device, enum rope_table tab
 }
 
 struct hearth_weight *const *
-weights_loans(const struct weights *weights, uint32_t device, uint32_t *ret_n)
+weights_loans(const struct weights *weights, uint32_t device)
 {
-    *ret_n = weights->loans[device] ? plan_loans(weights->plan, device) : 0;
     return weights->loans[device];
 }
 

@@ -30,9 +30,8 @@ const struct hearth_weight *weights_part(const struct weights *weights, uint32_t
 /* The rotation frequencies on a device; NULL: the plan has no use for them there. */
 const struct hearth_weight *weights_rope(const struct weights *weights, uint32_t device,
                                          enum rope_table table);
-/* Experts of the device that have no contents of their own, for weight_refill: ret_n of them, plan_loans; NULL: none.
- */
-struct hearth_weight *const *weights_loans(const struct weights *weights, uint32_t device, uint32_t *ret_n);
+/* [plan_loans] experts of the device that have no contents of their own, for weight_refill; NULL: none. */
+struct hearth_weight *const *weights_loans(const struct weights *weights, uint32_t device);
 /* [n_experts] handles of a layer on a device, NULL where an expert lives elsewhere.  Unchanged while the
  * weights live. */
 const struct hearth_weight *const *weights_experts(const struct weights *weights, uint32_t device,

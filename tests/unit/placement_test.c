@@ -170,6 +170,13 @@ START_TEST(loans_have_room)
     plan_free(without);
     plan_free(plan);
 
+    /* an expert that is unlike the others could not take their places */
+    roles.layers[2].experts[1].w[1].dtype = HEARTH_E4M3;
+    plan = placement_make();
+    ck_assert(!plan_borrows(plan));
+    plan_free(plan);
+    roles.layers[2].experts[1].w[1].dtype = HEARTH_E2M1X2;
+
     devices[0].memory_bytes = 400 * GIB;
     plan = placement_make();
     ck_assert_uint_eq(plan_loans(plan, 0), 0);

@@ -102,8 +102,8 @@ fits(const struct ocl_call *call, const struct between *work)
     const bool is_aligned = ocl_is_aligned(pre->streams) && ocl_is_aligned(pre->norm) && ocl_is_aligned(pre->normed) &&
                             ocl_is_aligned(work->post.result) && ocl_is_aligned(work->sum.parts) &&
                             ocl_is_aligned(work->sum.shared) && ocl_is_aligned(pre->fn->parts[0].data);
-    return gains(call->device) && pre->dim % 4 == 0 && is_aligned && pre->fn->n_parts == 1 &&
-           pre->n_streams <= MOST_STREAMS && n_fours <= MOST_FOURS && n_items >= ocl_dot_items(call);
+    return pre->dim % 4 == 0 && is_aligned && pre->fn->n_parts == 1 && pre->n_streams <= MOST_STREAMS &&
+           n_fours <= MOST_FOURS && n_items >= ocl_dot_items(call);
 }
 
 static struct ocl_kernel *
@@ -180,7 +180,8 @@ ocl_between(struct ocl_call *call, const struct hearth_command *commands, size_t
     const struct hearth_command *last = &commands[n_commands - 1];
     const struct hearth_op_mhc_post *post = &commands[has_sum].args.mhc_post;
     const struct hearth_op_mhc_pre *pre = last->op == HEARTH_OP_MHC_PRE ? &last->args.mhc_pre : NULL;
-    if (pre != NULL && launch_together(call, has_sum ? &commands[0].args.moe_sum : NULL, post, pre)) {
+    if (pre != NULL && gains(call->device) &&
+        launch_together(call, has_sum ? &commands[0].args.moe_sum : NULL, post, pre)) {
         return;
     }
     if (has_sum) {
